@@ -1,0 +1,2 @@
+"""Virtual time: the real router through hours of storm in a second."""
+
