@@ -1,0 +1,146 @@
+"""Gemini's wire format: a request's JSON as values, an answer's values as JSON.
+
+Only what the SDKs send and read for text: roles, parts, system instruction, generation config. Tokens are counted as a
+quarter of the characters, the same for countTokens and for the usage of an answer. Every answer names its simulation:
+`modelVersion` ends in `-simulated`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ratelimit_router_providers.fake_service.config import FakeModel
+
+__all__ = ["Ask", "Draft", "answer", "blocked", "chunks", "count", "describe", "parse"]
+
+CHUNKS = 4
+
+
+class NotARequest(ValueError):
+    """The body is no request that Gemini would take; the text says why and holds none of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a client wants. `schema`: of a structured answer, None for plain text."""
+
+    prompt: str = field(repr=False)
+    input_tokens: int
+    json: bool = False
+    schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An answer before it is sent. `finish`: Gemini's finish reason."""
+
+    text: str = field(repr=False)
+    input_tokens: int
+    output_tokens: int
+    finish: str = "STOP"
+
+
+def count(text: str) -> int:
+    """Tokens of a text: a quarter of its characters, rounded up."""
+    return math.ceil(len(text) / 4)
+
+
+def parse(body: object) -> Ask:
+    """The request in a body of generateContent (or of countTokens). Raises NotARequest."""
+    if not isinstance(body, dict):
+        raise NotARequest("the body must be a JSON object")
+    if isinstance(inner := body.get("generateContentRequest"), dict):
+        body = inner
+    contents = body.get("contents")
+    if not isinstance(contents, list) or not contents:
+        raise NotARequest("* GenerateContentRequest.contents: contents is not specified")
+    system = body.get("systemInstruction") or body.get("system_instruction") or {}
+    prompt = "\n".join(_texts(contents))
+    config = body.get("generationConfig") or body.get("generation_config") or {}
+    schema = _first(config, "responseJsonSchema", "response_json_schema", "responseSchema", "response_schema")
+    kind = _first(config, "responseMimeType", "response_mime_type")
+    cap = _first(config, "maxOutputTokens", "max_output_tokens")
+    return Ask(
+        prompt=prompt,
+        input_tokens=count(prompt) + count("\n".join(_texts([system]))),
+        json=kind == "application/json",
+        schema=schema if isinstance(schema, dict) else None,
+        max_output_tokens=cap if isinstance(cap, int) and cap > 0 else None,
+    )
+
+
+def draft(ask: Ask, text: str) -> Draft:
+    """The text as an answer, cut where the request caps it."""
+    cap = ask.max_output_tokens
+    if cap is not None and count(text) > cap:
+        return Draft(text=text[: cap * 4], input_tokens=ask.input_tokens, output_tokens=cap, finish="MAX_TOKENS")
+    return Draft(text=text, input_tokens=ask.input_tokens, output_tokens=count(text))
+
+
+def answer(model: FakeModel, draft: Draft, response_id: str) -> dict[str, Any]:
+    """The whole answer of generateContent."""
+    return _response(model, draft.text, draft, response_id, finish=draft.finish)
+
+
+def chunks(model: FakeModel, draft: Draft, response_id: str) -> Iterator[dict[str, Any]]:
+    """The answer in pieces; only the last has a finish reason and the whole usage."""
+    size = max(1, math.ceil(len(draft.text) / CHUNKS))
+    pieces = [draft.text[at : at + size] for at in range(0, len(draft.text), size)] or [""]
+    for piece in pieces[:-1]:
+        yield _response(model, piece, draft, response_id, finish=None)
+    yield _response(model, pieces[-1], draft, response_id, finish=draft.finish)
+
+
+def blocked(model: FakeModel, ask: Ask, response_id: str) -> dict[str, Any]:
+    """No candidates: the prompt was blocked."""
+    return {
+        "promptFeedback": {"blockReason": "SAFETY"},
+        "usageMetadata": {"promptTokenCount": ask.input_tokens, "totalTokenCount": ask.input_tokens},
+        "modelVersion": f"{model.id}-simulated",
+        "responseId": response_id,
+    }
+
+
+def describe(model: FakeModel) -> dict[str, Any]:
+    """An entry of the list of models."""
+    return {
+        "name": f"models/{model.id}",
+        "version": "simulated",
+        "displayName": f"{model.id} (simulated)",
+        "description": "A simulation on this machine: no model answers here.",
+        "inputTokenLimit": model.input_token_limit,
+        "outputTokenLimit": 65_536,
+        "supportedGenerationMethods": ["generateContent", "countTokens"],
+    }
+
+
+def _response(model: FakeModel, text: str, draft: Draft, response_id: str, *, finish: str | None) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+    usage: dict[str, Any] = {"promptTokenCount": draft.input_tokens, "totalTokenCount": draft.input_tokens}
+    if finish is not None:
+        candidate["finishReason"] = finish
+        usage["candidatesTokenCount"] = draft.output_tokens
+        usage["totalTokenCount"] += draft.output_tokens
+    usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": draft.input_tokens}]
+    return {
+        "candidates": [candidate],
+        "usageMetadata": usage,
+        "modelVersion": f"{model.id}-simulated",
+        "responseId": response_id,
+    }
+
+
+def _texts(contents: list[Any]) -> Iterator[str]:
+    for content in contents:
+        parts = content.get("parts") if isinstance(content, dict) else None
+        if isinstance(parts, dict):
+            parts = [parts]
+        for part in parts or ():
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                yield part["text"]
+
+
+def _first(config: Mapping[str, Any], *names: str) -> Any:
+    return next((config[name] for name in names if config.get(name) is not None), None)
