@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from ratelimit_router import errors
 from ratelimit_router.outcomes import Kind, Outcome
+from ratelimit_router_providers.google_faults import call_outcome
 
-__all__ = ["SdkError", "failure", "missing_sdk"]
+__all__ = ["SdkError", "failed", "failure", "missing_sdk"]
 
 _PLAIN: dict[Kind, Callable[[str], errors.ProviderError]] = {
     Kind.BILLING: errors.BillingError,
@@ -32,6 +33,17 @@ def failure(outcome: Outcome, error: BaseException | None = None) -> errors.Prov
         status = f" {outcome.detail}" if outcome.detail and outcome.detail != type(error).__name__ else ""
         made.__cause__ = SdkError(f"{type(error).__module__}.{type(error).__qualname__}{status}")
     return made
+
+
+def failed(error: Exception, *, value_error: Kind = Kind.BAD_RESPONSE) -> errors.RouterError:
+    """The error to raise for whatever left a call: one of ours as it is, but free of the frames it came through.
+
+    `value_error`: what a bare ValueError of the SDK means.
+    """
+    if isinstance(error, errors.RouterError):
+        error.__context__ = None
+        return error.with_traceback(None)
+    return failure(call_outcome(error, value_error=value_error), error)
 
 
 def missing_sdk(package: str, extra: str) -> errors.ConfigError:

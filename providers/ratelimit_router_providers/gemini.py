@@ -8,14 +8,14 @@ from ratelimit_router.errors import RouterError
 from ratelimit_router.limits import RefillDefaults
 from ratelimit_router.messages import Chunk, Reply, Request, Usage
 from ratelimit_router.models import Model
-from ratelimit_router.outcomes import Outcome
+from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router_providers.estimates import estimated_usage, estimated_usage_of
-from ratelimit_router_providers.failures import failure
+from ratelimit_router_providers.failures import failed
 from ratelimit_router_providers.gemini_clients import ClientFactory, Clients
 from ratelimit_router_providers.gemini_reply import Piece, Progress, word
 from ratelimit_router_providers.gemini_request import call_config, call_timeout
 from ratelimit_router_providers.gemini_stream import GeminiStream
-from ratelimit_router_providers.google_faults import call_outcome, outcome
+from ratelimit_router_providers.google_faults import outcome
 from ratelimit_router_providers.google_keys import api_key
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class GeminiProvider:
                 response = await models.generate_content(model=model.id, contents=request.prompt, config=config)
             return _reply(model, request, response)
         except Exception as error:  # noqa: BLE001 -- an SDK may raise anything; all of it becomes one of ours
-            return _failed(error)
+            return failed(error, value_error=Kind.BAD_REQUEST)
 
     def _start(self, model: Model, request: Request) -> GeminiStream | RouterError:
         try:
@@ -110,7 +110,7 @@ class GeminiProvider:
             start = models.generate_content_stream(model=model.id, contents=request.prompt, config=config)
             return GeminiStream(start, timeout)
         except Exception as error:  # noqa: BLE001 -- as above
-            return _failed(error)
+            return failed(error, value_error=Kind.BAD_REQUEST)
 
     def _key(self, model: Model) -> str:
         return api_key(model) if self._keyed or model.key is not None else ""
@@ -123,7 +123,7 @@ async def _next(stream: GeminiStream, progress: Progress) -> Chunk | RouterError
             return progress.end(streamed=True)
         piece = _piece(response)
     except Exception as error:  # noqa: BLE001 -- as above
-        return _failed(error)
+        return failed(error, value_error=Kind.BAD_REQUEST)
     if (problem := progress.take(piece)) is not None:
         return problem
     return Chunk(text=piece.text, usage=piece.usage, finish_reason=piece.finish_reason, raw=response)
@@ -167,11 +167,3 @@ def _usage(response: "GenerateContentResponse") -> Usage | None:
         output_tokens=(counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0),
         cached_tokens=counts.cached_content_token_count or 0,
     )
-
-
-def _failed(error: Exception) -> RouterError:
-    """The error to raise, free of the frames in which it came about."""
-    if isinstance(error, RouterError):
-        error.__context__ = None
-        return error.with_traceback(None)
-    return failure(call_outcome(error), error)

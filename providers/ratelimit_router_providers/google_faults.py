@@ -37,15 +37,15 @@ def outcome(error: BaseException) -> Outcome:
     return outcome_of(error) if kind is None else Outcome(kind=kind, detail=type(error).__name__)
 
 
-def call_outcome(error: Exception) -> Outcome:
+def call_outcome(error: Exception, *, value_error: Kind = Kind.BAD_RESPONSE) -> Outcome:
     """The outcome of an exception that left an SDK's call: what is not recognised is an answer the SDK choked on.
 
-    A bare ValueError is the SDK's own refusal of what it was given, before anything is sent.
+    `value_error`: what a bare ValueError is instead, for an SDK that refuses so what it is given.
     """
     found = outcome(error)
     if found.kind is not Kind.UNKNOWN:
         return found
-    return replace(found, kind=Kind.BAD_REQUEST if type(error) is ValueError else Kind.BAD_RESPONSE)
+    return replace(found, kind=value_error if type(error) is ValueError else Kind.BAD_RESPONSE)
 
 
 def _wrapped(error: BaseException) -> BaseException | None:
