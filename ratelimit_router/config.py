@@ -208,9 +208,9 @@ def _quota(table: Table, name: str) -> float | Limit | None:
     if (amount := each.number("amount")) is None:
         each.refuse("is missing: how much is allowed in a period?", "amount")
     per = each.text("per") if isinstance(each.values.get("per"), str) else each.number("per")
-    limit = each.make(
-        Limit, amount, per, refill=each.text("refill"), burst=each.number("burst"), resets=each.text("resets")
-    )
+    resets = each.text("resets")
+    refill = each.text("refill") or ("calendar" if resets else None)
+    limit = each.make(Limit, amount, per, refill=refill, burst=each.number("burst"), resets=resets)
     _check_limit(each, limit, QUOTAS[name][1])
     return limit
 
@@ -221,7 +221,7 @@ def _check_limit(table: Table, limit: Limit, usual_period: float) -> None:
         table.refuse("must be at least 1: a smaller bucket never admits a request", "burst")
     if limit.resets is None:
         return
-    if limit.refill not in (None, "calendar"):
+    if limit.refill != "calendar":
         table.refuse(f"only a calendar limit has a reset time, not a {limit.refill} one", "resets")
     if (limit.period or usual_period) < QUOTAS["rpd"][1]:
         table.refuse("only a daily limit has a reset time", "resets")

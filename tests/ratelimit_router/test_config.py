@@ -123,6 +123,15 @@ def test_what_is_left_out_has_the_documented_default() -> None:
     assert (config.fallback, config.store, config.slow_start, config.tables) == (None, "memory:", 64, {})
 
 
+def test_a_reset_time_makes_a_limit_a_calendar_one() -> None:
+    """A limit that names its reset time comes back then, whatever the default of the table or the provider."""
+    rpd = {"amount": 5, "resets": "09:00 Europe/Rome"}
+    config = parse_config(
+        {"models": {"m": {"limits": {"rpd": rpd, "refill": "rolling"}}}, "tiers": {"t": {"chain": ["m"]}}}
+    )
+    assert config.models[0].limits.rpd == Limit(5, refill="calendar", resets="09:00 Europe/Rome")
+
+
 GOOD = '[models.flash]\nlimits = { rpm = 10 }\n[models.lite]\n[tiers.hot]\nchain = ["flash"]\n'
 
 DEFECTS = {
