@@ -1,1 +1,95 @@
-"""Router."""
+"""An embeddable quota scheduler for LLM calls.
+
+In one atomic step it returns a leased model, or the exact instant at which one will be free.
+"""
+
+from ratelimit_router.attempts import Attempt
+from ratelimit_router.errors import (
+    AttemptsExhausted,
+    AuthError,
+    BadRequest,
+    BadResponse,
+    BillingError,
+    ConfigError,
+    ModelGone,
+    NoCapacity,
+    NotSent,
+    Overloaded,
+    ProviderError,
+    ProviderTimeout,
+    QuotaExhausted,
+    RateLimited,
+    RequestTooLarge,
+    RouterClosed,
+    RouterError,
+    RouteTimeout,
+    UnknownTier,
+)
+from ratelimit_router.lease import Lease
+from ratelimit_router.limits import Limit, Limits, RefillDefaults
+from ratelimit_router.messages import Chunk, Reply, Request, Usage
+from ratelimit_router.models import Key, Model, Pool, Tier
+from ratelimit_router.outcomes import Kind, Outcome
+from ratelimit_router.provider import Provider
+from ratelimit_router.reasons import Reason, Skipped
+from ratelimit_router.router import Route, Router
+from ratelimit_router.snapshot import (
+    CooldownSnapshot,
+    ModelSnapshot,
+    PoolSnapshot,
+    QuotaSnapshot,
+    RouterSnapshot,
+    TierSnapshot,
+)
+from ratelimit_router.stores.memory import MemoryStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attempt",
+    "AttemptsExhausted",
+    "AuthError",
+    "BadRequest",
+    "BadResponse",
+    "BillingError",
+    "Chunk",
+    "ConfigError",
+    "CooldownSnapshot",
+    "Key",
+    "Kind",
+    "Lease",
+    "Limit",
+    "Limits",
+    "MemoryStore",
+    "Model",
+    "ModelGone",
+    "ModelSnapshot",
+    "NoCapacity",
+    "NotSent",
+    "Outcome",
+    "Overloaded",
+    "Pool",
+    "PoolSnapshot",
+    "Provider",
+    "ProviderError",
+    "ProviderTimeout",
+    "QuotaExhausted",
+    "QuotaSnapshot",
+    "RateLimited",
+    "Reason",
+    "RefillDefaults",
+    "Reply",
+    "Request",
+    "RequestTooLarge",
+    "Route",
+    "RouteTimeout",
+    "Router",
+    "RouterClosed",
+    "RouterError",
+    "RouterSnapshot",
+    "Skipped",
+    "Tier",
+    "TierSnapshot",
+    "UnknownTier",
+    "Usage",
+]

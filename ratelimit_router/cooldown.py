@@ -1,0 +1,259 @@
+"""Whether a model (or pool) may be called at all: ready, cooling after a rejection, half open, or closed for good.
+
+            rejected                    time                         success
+    READY ------------> COOLING(until) ------> HALF_OPEN(window 1) ----------> window grows by one for each success,
+      ^                    ^                        |                          so it doubles a round: 1, 2, 4, ...
+      |                    +------------------------+ rejected: next incident        |
+      +------------------------------------------------------------------------------+ wide, or old: ready
+    any state -- zero quota, refused key, model gone --> CLOSED (only `reconfigure` opens it)
+
+- One incident counts once. Leases carry the epoch in which they were granted; a rejection from an older epoch belongs to
+  an incident that is known already: it can move the end of the cooldown later, if the service says so, but it never
+  escalates. (Instants cannot tell this: a burst of rejections with a hint of 0 s ties with its own cooldown.)
+- Cooling again never shortens.
+- No hint: exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), capped,
+  forgotten after a healthy spell. A hint that keeps failing is distrusted: from the third incident in a row it is floored
+  by that backoff.
+- A daily quota with a hint is probed once after the hint; refused again, it stays closed until the day's reset.
+- A call that has not been refused within `ACCEPTED_AFTER` was accepted: refusals are quick, answers are slow. That holds
+  for quotas; after an overload only an answer counts.
+- Slow start is the same ramp, from a wider window, and without an incident before it.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from ratelimit_router.limits import QUOTAS, DAY
+from ratelimit_router.outcomes import Kind, Outcome
+from ratelimit_router.reasons import Reason
+
+__all__ = ["Cooldown", "Incident", "Provenance", "State"]
+
+ACCEPTED_AFTER = 0.3
+"""Seconds without a refusal after which a call counts as accepted (measured: refusals take about 0.1 s)."""
+BACKOFF = {Kind.RATE_LIMITED: (1.0, 60.0), Kind.OVERLOADED: (0.5, 30.0)}
+"""First and longest ceiling of the backoff in seconds."""
+SHORTEST = 0.05
+"""No cooldown is shorter, so that a hint of 0 s does not make a busy loop."""
+HEALTHY_SPELL = 60.0
+"""Seconds of readiness after which earlier incidents are forgotten."""
+DISTRUST_FROM = 3
+"""The incident in a row from which a hint is floored by the backoff."""
+WIDE = 256
+"""Unanswered calls at which a ramp is over..."""
+RAMP_SECONDS = 10.0
+"""...or its age, whichever comes first."""
+LOST_AFTER = 120.0
+"""Seconds after which a probe without any verdict is given up, and another may go."""
+
+
+class State(StrEnum):
+    """Where the machine is."""
+
+    READY = "ready"
+    SLOW_START = "slow_start"
+    COOLING = "cooling"
+    PROBING = "probing"
+    CLOSED = "closed"
+
+
+class Provenance(StrEnum):
+    """Who said how long."""
+
+    SERVER = "server"
+    """The service gave a hint."""
+    QUOTA = "quota"
+    """A named daily or zero quota: it lasts until the reset, or for good."""
+    HEURISTIC = "heuristic"
+    """Nobody: it is a backoff."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One cooldown as it began, or as it was extended."""
+
+    until: float
+    provenance: Provenance
+    reason: Kind
+    quota: str | None
+    strikes: int
+    fresh: bool
+    """False when the rejection belongs to an incident that was known already."""
+
+
+_FOR_GOOD = {Kind.AUTH: Reason.KEY_REFUSED, Kind.BILLING: Reason.KEY_REFUSED, Kind.MODEL_GONE: Reason.GONE}
+
+
+class Cooldown:
+    """The state machine of one model or pool. All instants are seconds on the router's clock."""
+
+    __slots__ = (
+        "_acknowledges",
+        "_daily_strikes",
+        "_ramp_from",
+        "_rng",
+        "_unanswered",
+        "closed_for",
+        "epoch",
+        "incident",
+        "state",
+        "strikes",
+        "until",
+        "window",
+    )
+
+    def __init__(self, rng: Random, *, slow_start: int | None = None):
+        self.state = State.READY if slow_start is None else State.SLOW_START
+        self.epoch = 0
+        self.strikes = 0
+        self.until = -math.inf
+        self.window: float = math.inf if slow_start is None else slow_start
+        self.incident: Incident | None = None
+        self.closed_for: Reason | None = None
+        self._daily_strikes = 0
+        self._ramp_from = math.inf
+        self._acknowledges = True  # whether silence counts as success
+        self._unanswered: dict[object, float] = {}  # lease -> instant of its grant, oldest first
+        self._rng = rng
+
+    @property
+    def ready(self) -> bool:
+        """Nothing to heed: no cooldown, no ramp."""
+        return self.state is State.READY
+
+    @property
+    def probing(self) -> bool:
+        """Half open after an incident, and nothing has come back well yet."""
+        return self.state is State.PROBING and self.incident is not None
+
+    def opens_at(self, now: float) -> float:
+        """The first instant at which a lease may be granted; infinity if only an event can open it."""
+        if self.state is State.COOLING:
+            if now < self.until:
+                return self.until
+            self.state, self.window, self._ramp_from = State.PROBING, 1, now
+            self._unanswered.clear()
+        if self.state is State.READY:
+            return now
+        if self.state is State.CLOSED:
+            return math.inf
+        return self._ramp(now)
+
+    def _ramp(self, now: float) -> float:
+        patience = ACCEPTED_AFTER if self._acknowledges else LOST_AFTER
+        for lease, at in list(self._unanswered.items()):
+            if at + patience > now:
+                break
+            self._unanswered.pop(lease)
+            self.window += self._acknowledges
+        proven = self._acknowledges or self.window > 1
+        if self.window >= WIDE or (proven and now - self._ramp_from >= RAMP_SECONDS):
+            self._be_ready()
+        elif len(self._unanswered) >= self.window:
+            return next(iter(self._unanswered.values())) + patience
+        return now
+
+    def granted(self, lease: object, now: float) -> None:
+        """A lease was granted while not `ready`: it counts against the window until it is answered."""
+        self._unanswered[lease] = now
+        if self._ramp_from == math.inf:
+            self._ramp_from = now
+
+    def succeeded(self, lease: object, epoch: int) -> bool:
+        """The service answered. Whether this ended the cooldown (the probe came back well)."""
+        if epoch != self.epoch or self.state in (State.READY, State.COOLING, State.CLOSED):
+            return False
+        self._unanswered.pop(lease, None)
+        self.window += 1
+        if self.incident is None:
+            return False
+        self.incident, self._daily_strikes = None, 0
+        return True
+
+    def released(self, lease: object) -> None:
+        """A lease ended without a verdict on the service: its place in the window is free again."""
+        self._unanswered.pop(lease, None)
+
+    def rejected(self, lease: object, epoch: int, outcome: Outcome, now: float, day_reset: float) -> Incident | None:
+        """The service refused a call. `day_reset`: when its daily quotas come back. None if nothing changes."""
+        self._unanswered.pop(lease, None)
+        if self.state is State.CLOSED:
+            return None
+        if outcome.kind in _FOR_GOOD or outcome.limit == 0:
+            return self._close(outcome)
+        daily = outcome.quota is not None and _is_daily(outcome.quota)
+        if epoch != self.epoch:
+            return self._extend(outcome, now, daily, day_reset)
+        self.epoch += 1
+        if now - self.until > HEALTHY_SPELL:
+            self.strikes = self._daily_strikes = 0
+        self.strikes += 1
+        self._daily_strikes += daily
+        until, provenance = self._duration(outcome, now, daily, day_reset)
+        return self._cool(outcome, max(until, self.until), provenance, fresh=True)
+
+    def reopen(self) -> None:
+        """The operator changed something: start afresh, with a probe if there was an incident."""
+        self.closed_for = None
+        if self.state is State.CLOSED:
+            self.state, self.until = State.COOLING, -math.inf
+
+    def _duration(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> tuple[float, Provenance]:
+        hint = outcome.retry_after
+        if daily:
+            if hint is None or self._daily_strikes > 1:
+                return max(day_reset, now + (hint or 0.0)), Provenance.QUOTA
+            return now + max(hint, SHORTEST), Provenance.QUOTA
+        if hint is None:
+            return now + self._backoff(outcome.kind, self.strikes), Provenance.HEURISTIC
+        if self.strikes >= DISTRUST_FROM:
+            hint = max(hint, self._backoff(outcome.kind, self.strikes - DISTRUST_FROM + 1))
+        return now + max(hint, SHORTEST), Provenance.SERVER
+
+    def _backoff(self, kind: Kind, strike: int) -> float:
+        first, longest = BACKOFF[kind]
+        ceiling = min(first * 2.0 ** min(strike - 1, 30), longest)
+        return max(self._rng.uniform(0.0, ceiling), SHORTEST)
+
+    def _extend(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> Incident | None:
+        if self.state is not State.COOLING:
+            return None
+        if daily and outcome.retry_after is None:
+            until, provenance = day_reset, Provenance.QUOTA
+        elif outcome.retry_after is not None:
+            until, provenance = now + outcome.retry_after, Provenance.QUOTA if daily else Provenance.SERVER
+        else:
+            return None
+        return self._cool(outcome, until, provenance, fresh=False) if until > self.until else None
+
+    def _cool(self, outcome: Outcome, until: float, provenance: Provenance, *, fresh: bool) -> Incident:
+        self.state, self.until = State.COOLING, until
+        self._acknowledges = outcome.kind is Kind.RATE_LIMITED
+        self._unanswered.clear()
+        self.incident = Incident(
+            until=until,
+            provenance=provenance,
+            reason=outcome.kind,
+            quota=outcome.quota,
+            strikes=self.strikes,
+            fresh=fresh,
+        )
+        return self.incident
+
+    def _close(self, outcome: Outcome) -> Incident:
+        self.epoch += 1
+        incident = self._cool(outcome, math.inf, Provenance.QUOTA, fresh=True)
+        self.state = State.CLOSED
+        self.closed_for = _FOR_GOOD.get(outcome.kind, Reason.NO_QUOTA)
+        return incident
+
+    def _be_ready(self) -> None:
+        self.state, self.window, self.incident = State.READY, math.inf, None
+        self._unanswered.clear()
+
+
+def _is_daily(quota: str) -> bool:
+    name = quota.rpartition(".")[2]
+    return name in QUOTAS and QUOTAS[name][1] >= DAY

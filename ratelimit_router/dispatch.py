@@ -1,0 +1,498 @@
+"""The asyncio-facing core: what selection, queue, buckets and cooldowns decide is done here, in code without `await`.
+
+    route ── free ──> charge ──> Lease                                  (no await, no timer, no event unless observed)
+        └─ busy ──> line ──> drain (on every event that may free something, and on the one timer) ──> charge ──> wake
+
+All methods belong to one event loop. Cancellation, refusal, closing: each runs through the same few methods.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ratelimit_router import events
+from ratelimit_router.account import Account, Cost, Meter
+from ratelimit_router.cooldown import Incident
+from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
+from ratelimit_router.forecast import earliest, reach, still_worth_waiting
+from ratelimit_router.lease import Lease
+from ratelimit_router.limits import DAY, QUOTAS
+from ratelimit_router.models import Model
+from ratelimit_router.outcomes import Kind, Outcome
+from ratelimit_router.queue import Line, Queue, Waiter
+from ratelimit_router.reasons import Reason, Skipped
+from ratelimit_router.selection import Candidate, hopeless, pick, reasons, skipped
+from ratelimit_router.tally import Tally
+
+__all__ = ["Dispatcher"]
+
+LONGEST_HINT = 7 * DAY
+"""No service is believed that asks for more seconds than this."""
+EARLY = 1e-6
+"""Seconds by which a timer may fire early and still count as on time: float rounding, not quota."""
+MILLISECOND = 0.001
+
+_CONCLUSIVE = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
+"""Failures in which the service did answer: the model is healthy."""
+_REJECTIONS = frozenset({Kind.RATE_LIMITED, Kind.OVERLOADED, Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE})
+
+log = logging.getLogger("ratelimit_router")
+
+
+class Dispatcher:
+    """One router's state and everything that changes it."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        classify: Callable[[Model, BaseException], Outcome],
+        observers: Iterable[events.Observer],
+    ):
+        self.clock, self.wall_clock, self._classify = clock, wall_clock, classify
+        self.observers = list(observers)
+        self.accounts: dict[str, Account] = {}
+        self.pools: dict[str, Account] = {}
+        self.models: dict[str, Model] = {}
+        self.queue = Queue()
+        self.tally = Tally()
+        self.closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._draining = False
+
+    # -- asking for a model --------------------------------------------------------------------------------------------
+
+    def admit(self, line: Line, cost: Cost, patience: float) -> Lease | None:
+        """A lease right now, if nobody waits and a model is free. The hot path."""
+        if self.queue.length or self.closed:
+            return None
+        now = self.clock()
+        candidate = pick(line.steps, cost, now, 0 if patience else -1)
+        return None if candidate is None else self._grant(candidate, line, cost, now, 0.0)
+
+    def admit_or_refuse(self, line: Line, cost: Cost, *, priority: int = 0) -> Lease:
+        """A lease right now, in line with those who wait, or NoCapacity."""
+        self._check_open()
+        now = self.clock()
+        waiter = Waiter(
+            line, cost, priority=priority, arrived=now, patient_until=now, deadline=math.inf, ticket=(found := _Slot())
+        )
+        self.queue.add(waiter, len(line.steps) - 1)
+        self.drain()
+        if waiter.lane >= 0:
+            self.queue.remove(waiter)
+            found.error = self._refusal(line, cost, priority, now, NoCapacity)
+            self.drain()  # it may have reserved a model
+        if found.lease is None:
+            raise self._told(line, found.error or self._refusal(line, cost, priority, now, NoCapacity))
+        return found.lease
+
+    async def wait(self, line: Line, cost: Cost, *, priority: int, timeout: float | None, patience: float) -> Lease:
+        """A lease, as soon as it is this request's turn."""
+        self._check_open()
+        now = self.clock()
+        deadline = math.inf if timeout is None else now + timeout
+        if (refusal := self._in_vain(line, cost, priority, now, deadline)) is not None:
+            raise self._told(line, refusal)
+        future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(
+            line,
+            cost,
+            priority=priority,
+            arrived=now,
+            patient_until=now + patience,
+            deadline=deadline,
+            ticket=future,
+        )
+        self.queue.add(waiter, reach(self.queue, line, cost, priority, now, patience))
+        self.drain()
+        if not future.done() and self.observers:
+            told = tuple(found for _, found in reasons(line.steps, cost, now, self.queue.reserved))
+            self._emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._abandon(waiter, future)
+            raise
+
+    def _abandon(self, waiter: Waiter, future: "asyncio.Future[Lease]") -> None:
+        if waiter.lane >= 0:
+            self.queue.remove(waiter)
+            self.drain()
+        elif not future.cancelled() and future.exception() is None:
+            self.refund(future.result())  # granted, and cancelled before it could be used
+
+    def eta(self, line: Line, cost: Cost) -> float:
+        """Seconds until a newcomer would probably be served; 0.0 = at once."""
+        self._check_open()
+        now = self.clock()
+        if not self.queue.length and pick(line.steps, cost, now) is not None:
+            return 0.0
+        return max(earliest(self.queue, line, cost, 0, now) - now, 0.0)
+
+    def _in_vain(self, line: Line, cost: Cost, priority: int, now: float, deadline: float) -> Exception | None:
+        found = [one for _, one in reasons(line.steps, cost, now)]
+        if all(map(hopeless, found)):
+            return self._refusal(line, cost, priority, now, NoCapacity)
+        if deadline == math.inf:
+            return None
+        expected = earliest(self.queue, line, cost, priority, now)
+        unknown = math.inf in (one.retry_at for one in found if not hopeless(one))
+        if expected > deadline and not (unknown and expected == math.inf):
+            return self._refusal(line, cost, priority, now, RouteTimeout)
+        return None
+
+    def _refusal(self, line: Line, cost: Cost, priority: int, now: float, kind: type[NoCapacity]) -> Exception:
+        found = tuple(one for _, one in reasons(line.steps, cost, now, self.queue.reserved))
+        if all(one.reason is Reason.TOO_LARGE for one in found):
+            return RequestTooLarge(found)
+        retry_at = earliest(self.queue, line, cost, priority, now)
+        after = max(retry_at - now, 0.0)
+        if math.isfinite(retry_at) and all(hopeless(one) or _is_daily(one) for one in found):
+            return QuotaExhausted(retry_at, found, retry_after=after, resets_at=self.wall_clock() + after)
+        return kind(retry_at, found, retry_after=after)
+
+    def _told(self, line: Line, error: Exception) -> Exception:
+        self.tally.of(line.name).refused(type(error).__name__)
+        if self.observers:
+            retry_at = getattr(error, "retry_at", math.inf)
+            self._emit(events.Refused(at=self.clock(), tier=line.name, error=type(error).__name__, retry_at=retry_at))
+        return error
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RouterClosed
+
+    # -- granting ------------------------------------------------------------------------------------------------------
+
+    def _grant(self, candidate: Candidate, line: Line, cost: Cost, now: float, waited: float) -> Lease:
+        account = candidate.account
+        passed: tuple[Skipped, ...] = ()
+        if candidate.depth:
+            passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
+            self._fell_back(line, candidate, passed, now)
+        account.charge(cost, now)
+        candidate.chosen += 1
+        lease = Lease(self, candidate, cost, now, waited, passed)
+        if account.slots < 0:
+            self._guard(lease, account, now)
+        if self.observers:
+            self._emit(
+                events.Routed(
+                    at=now, tier=candidate.tier, model=candidate.model.name, depth=candidate.depth, waited=waited
+                )
+            )
+        return lease
+
+    def _guard(self, lease: Lease, account: Account, now: float) -> None:
+        for one in (account, *account.pools):
+            if one.cooldown.probing and self.observers:
+                self._emit(events.Probed(at=now, model=one.name))
+        account.guard(lease, now)
+        lease.pool_epochs = tuple(pool.cooldown.epoch for pool in account.pools)
+
+    def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
+        first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
+        self.tally.of(line.name).fell_back(first, to, reason)
+        if self.observers:
+            self._emit(events.FellBack(at=now, tier=line.name, from_model=first, to_model=to, reason=reason))
+
+    def drain(self, at: float = -math.inf) -> None:
+        """Serve everybody who can be served, then set the one timer to the next instant at which somebody can."""
+        if self._draining or (not self.queue.length and self._timer is None):
+            return
+        self._draining = True
+        try:
+            now = max(self.clock(), at)
+            for waiter in list(self.queue.due(now)):
+                refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
+                self.queue.remove(waiter)
+                self._refuse(waiter, refusal)
+            wake = self.queue.serve(now, self._hand_over, self._give_up)
+        finally:
+            self._draining = False
+        self._set_timer(min(wake, self.queue.next_alarm()), now)
+
+    def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
+        ticket = waiter.ticket
+        if isinstance(ticket, asyncio.Future) and ticket.done():
+            return  # cancelled in this very turn of the loop
+        now = self.clock()
+        waited = now - waiter.arrived
+        lease = self._grant(candidate, waiter.line, waiter.cost, now, waited)
+        self.tally.of(waiter.line.name).waited(waited)
+        if isinstance(ticket, asyncio.Future):
+            ticket.set_result(lease)
+        elif isinstance(ticket, _Slot):
+            ticket.lease = lease
+
+    def _give_up(self, waiter: Waiter) -> None:
+        self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, self.clock(), NoCapacity))
+
+    def _refuse(self, waiter: Waiter, error: Exception) -> None:
+        ticket = waiter.ticket
+        if isinstance(ticket, _Slot):
+            ticket.error = error
+        elif isinstance(ticket, asyncio.Future) and not ticket.done():
+            ticket.set_exception(self._told(waiter.line, error))
+
+    def _set_timer(self, wake: float, now: float) -> None:
+        if wake == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = wake
+        if wake < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(max(wake - now, 0.0), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, wake, self._timer_at = None, self._timer_at, math.inf
+        early = wake - self.clock()
+        if early > EARLY:  # some loops round down: go to sleep again for whole milliseconds instead of spinning
+            self._timer_at = wake
+            delay = math.ceil(early / MILLISECOND) * MILLISECOND
+            self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+        else:
+            self.drain(at=wake)
+
+    # -- after the call ------------------------------------------------------------------------------------------------
+
+    def settle(self, lease: Lease, input_tokens: float | None, output_tokens: float | None) -> None:
+        """See `Lease.settle`."""
+        if lease.over:
+            return
+        lease.over = True
+        account, cost, now = lease.candidate.account, lease.cost, self.clock()
+        inputs = cost[1] if input_tokens is None else input_tokens
+        outputs = cost[2] if output_tokens is None else output_tokens
+        if inputs != cost[1] or outputs != cost[2]:
+            account.correct(cost, (1, inputs, outputs, inputs + outputs), lease.at)
+        account.settled += 1
+        account.input_tokens += inputs
+        account.output_tokens += outputs
+        account.release(lease.at, now)
+        if account.slots < 0 or account.adapted:
+            self._succeeded(lease, account, now)
+        if self.queue.length:
+            self.drain()
+        if self.observers:
+            self._emit(
+                events.Settled(
+                    at=now,
+                    tier=lease.tier,
+                    model=account.name,
+                    input_tokens=inputs,
+                    output_tokens=outputs,
+                    held=now - lease.at,
+                )
+            )
+
+    def _succeeded(self, lease: Lease, account: Account, now: float) -> None:
+        for one, epoch in zip((account, *account.pools), (lease.epoch, *lease.pool_epochs), strict=False):
+            if one.cooldown.succeeded(lease, epoch) and self.observers:
+                self._emit(events.Recovered(at=now, model=one.name))
+        account.recover(now)
+
+    def refund(self, lease: Lease) -> None:
+        """See `Lease.cancel`."""
+        if not lease.over:
+            lease.over = True
+            self._undo(lease)
+            self.drain()
+
+    def _undo(self, lease: Lease) -> None:
+        account = lease.candidate.account
+        account.correct(lease.cost, (0, 0, 0, 0), lease.at)
+        self._let_go(lease)
+
+    def _let_go(self, lease: Lease) -> None:
+        account = lease.candidate.account
+        account.release(lease.at, self.clock())
+        for one in (account, *account.pools):
+            one.cooldown.released(lease)
+
+    def fail(self, lease: Lease, error: BaseException | Outcome) -> Outcome:
+        """See `Lease.fail`."""
+        outcome = error if isinstance(error, Outcome) else self._classify(lease.model, error)
+        if lease.over:
+            return outcome
+        lease.over = True
+        outcome = _believable(outcome)
+        if outcome.kind in _REJECTIONS:
+            self._rejected(lease, outcome)
+        elif outcome.kind is Kind.NOT_SENT:
+            self._undo(lease)
+        elif outcome.kind in _CONCLUSIVE:
+            account, now = lease.candidate.account, self.clock()
+            account.release(lease.at, now)
+            self._succeeded(lease, account, now)
+        else:
+            self._unanswered(lease, outcome)
+        self.drain()
+        return outcome
+
+    def _unanswered(self, lease: Lease, outcome: Outcome) -> None:
+        account, now = lease.candidate.account, self.clock()
+        if outcome.kind is Kind.TIMEOUT and account.cooldown.probing:  # a probe that is not answered has failed
+            account.release(lease.at, now)
+            self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED), now)
+        else:
+            self._let_go(lease)
+
+    def _rejected(self, lease: Lease, outcome: Outcome) -> None:
+        account, now = lease.candidate.account, self.clock()
+        account.release(lease.at, now)
+        key = (outcome.kind.value, outcome.quota or "")
+        account.rejections[key] = account.rejections.get(key, 0) + 1
+        if self.observers:
+            self._emit(
+                events.Rejected(
+                    at=now,
+                    tier=lease.tier,
+                    model=account.name,
+                    kind=outcome.kind.value,
+                    quota=outcome.quota,
+                    limit=outcome.limit,
+                    retry_after=outcome.retry_after,
+                )
+            )
+        if outcome.kind in (Kind.AUTH, Kind.BILLING):
+            self._close_key(lease, outcome, now)
+            return
+        pool, _, quota = (outcome.quota or "").rpartition(".")
+        for one, epoch in zip(account.pools, lease.pool_epochs, strict=False):
+            if one.name == pool:
+                account.cooldown.released(lease)
+                self._cool(lease, one, epoch, _renamed(outcome, quota), now)
+                return
+        self._cool(lease, account, lease.epoch, outcome, now)
+        if outcome.kind is Kind.MODEL_GONE and self.observers:
+            self._emit(events.ModelRemoved(at=now, model=account.name))
+
+    def _close_key(self, lease: Lease, outcome: Outcome, now: float) -> None:
+        key = (lease.model.provider, lease.model.key)
+        names = [name for name, model in self.models.items() if (model.provider, model.key) == key != (None, None)]
+        names = names if lease.candidate.account.name in names else [lease.candidate.account.name]
+        for name in names:
+            account = self.accounts.get(name, lease.candidate.account)
+            self._cool(lease, account, account.cooldown.epoch, outcome, now)
+        if self.observers:
+            self._emit(events.KeyRefused(at=now, models=tuple(names), kind=outcome.kind.value))
+
+    def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome, now: float) -> None:
+        incident, learned = account.reject(lease, epoch, outcome, now)
+        for one in self.accounts.values():
+            if account in one.pools:
+                one.rebuild()
+        if self.observers:
+            for meter in learned:
+                self._emit(_learned(account, meter, now))
+            if incident is not None:
+                self._emit(_cooled(account, incident, now))
+        if incident is not None:
+            self._replan(now)
+
+    def _replan(self, now: float) -> None:
+        """Something closed: whoever would rather wait looks again at whether that is still worth it."""
+        for line in self.queue.lines:
+            for waiter in [one for lane in line.lanes[:-1] for one in lane]:
+                if (lane := still_worth_waiting(waiter, now)) != waiter.lane:
+                    self.queue.deepen(waiter, lane)
+
+    def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+        """See `Lease.observe`."""
+        from ratelimit_router.headers import parse_headers  # dates are slow to import, and not everybody has headers
+
+        account, now = lease.candidate.account, self.clock()
+        for fact in parse_headers(headers, self.wall_clock()).quotas:
+            if fact.limit:
+                for meter in account.learn_limit(fact.quota, fact.limit, now):
+                    if self.observers:
+                        self._emit(_learned(account, meter, now))
+            if fact.remaining is not None:
+                account.lower(fact.quota, fact.remaining, now)
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End every waiter with RouterClosed."""
+        self.closed = True
+        for line in list(self.queue.lines):
+            self.dismiss(line, RouterClosed())
+        self._set_timer(math.inf, 0.0)
+
+    def dismiss(self, line: Line, error: Exception) -> None:
+        """End everybody who waits in one line."""
+        for waiter in list(line):
+            self.queue.remove(waiter)
+            self._refuse(waiter, error)
+
+    def _emit(self, event: events.Event) -> None:
+        for observer in self.observers:
+            try:
+                observer(event)
+            except Exception:
+                log.exception("an observer failed on %s", type(event).__name__)
+
+
+class _Slot:
+    """Where a request that does not wait finds what it was given."""
+
+    __slots__ = ("error", "lease")
+
+    def __init__(self) -> None:
+        self.lease: Lease | None = None
+        self.error: Exception | None = None
+
+
+def _is_daily(found: Skipped) -> bool:
+    name = (found.quota or "").rpartition(".")[2]
+    return name in QUOTAS and QUOTAS[name][1] >= DAY
+
+
+def _believable(outcome: Outcome) -> Outcome:
+    """The same without hints and limits that cannot be true."""
+    hint, limit = outcome.retry_after, outcome.limit
+    if hint is not None:
+        hint = min(hint, LONGEST_HINT) if hint >= 0 else None
+    if limit is not None and not 0 <= limit < math.inf:
+        limit = None
+    return _replaced(outcome, retry_after=hint, limit=limit)
+
+
+def _renamed(outcome: Outcome, quota: str) -> Outcome:
+    return _replaced(outcome, quota=quota)
+
+
+def _replaced(outcome: Outcome, **facts: Any) -> Outcome:
+    return Outcome(**{name: facts.get(name, getattr(outcome, name)) for name in Outcome.__slots__})
+
+
+def _cooled(account: Account, incident: Incident, now: float) -> events.Cooled:
+    return events.Cooled(
+        at=now,
+        model=account.name,
+        until=incident.until,
+        seconds=incident.until - now,
+        provenance=incident.provenance.value,
+        reason=incident.reason.value,
+        quota=incident.quota,
+        strikes=incident.strikes,
+    )
+
+
+def _learned(account: Account, meter: Meter, now: float) -> events.LimitLearned:
+    return events.LimitLearned(
+        at=now,
+        model=account.name,
+        quota=meter.quota.name,
+        amount=meter.learned.amount(meter.quota.amount),
+        burst=meter.bucket.capacity if meter.pacer is None else meter.pacer.capacity,
+        configured=meter.quota.amount,
+        named=meter.learned.named is not None,
+    )

@@ -1,0 +1,263 @@
+"""Who waits, and in which order they are served. No await, no clock, no timer: `now` goes in, grants come out.
+
+- One line a chain. Inside it first come, first served within a priority; across lines by weight (stride scheduling,
+  Waldspurger and Weihl 1995), work-conserving: a line that can be served is, whatever its share.
+- A line has a lane for each step that its waiters would still rather wait for: those in lane 0 take the first step only,
+  those in the last lane take any. A waiter moves to deeper lanes only.
+- A blocked head reserves the model that will serve it first, so that no later, smaller request drains it away.
+- Leaving is O(1), arriving O(log p) for p priorities in use; nothing is left behind by a waiter that went away.
+
+What it does badly: a head that waits for a large amount of tokens keeps its model idle until they are there.
+"""
+
+import heapq
+import math
+from bisect import insort
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from ratelimit_router.account import Account, Cost
+from ratelimit_router.models import Step
+from ratelimit_router.selection import Candidate, Steps, hopeless, pick
+
+__all__ = ["Line", "Queue", "Waiter"]
+
+
+class Waiter:
+    """One request in line. `patient_until`: it would rather wait than fall to a deeper lane until then."""
+
+    __slots__ = ("arrived", "cost", "deadline", "lane", "line", "patient_until", "priority", "seq", "ticket")
+
+    def __init__(
+        self, line: "Line", cost: Cost, *, priority: int, arrived: float, patient_until: float, deadline: float, ticket: object
+    ):
+        self.line, self.cost, self.priority, self.arrived = line, cost, priority, arrived
+        self.patient_until, self.deadline = patient_until, deadline
+        self.ticket = ticket  # whatever the caller needs to find its request again
+        self.lane = -1  # not in line
+        self.seq = 0
+
+
+class Lane:
+    """Waiters of one line with the same reach, by priority and then by arrival."""
+
+    __slots__ = ("_order", "_waiters", "backlog")
+
+    def __init__(self) -> None:
+        self._order: list[int] = []  # priorities in use, negated: the most urgent first
+        self._waiters: dict[int, OrderedDict[int, Waiter]] = {}
+        self.backlog: dict[int, list[float]] = {}  # priority -> what those who wait will cost
+
+    def add(self, waiter: Waiter) -> None:
+        """At the end of its priority, or where its number belongs if it comes from another lane."""
+        key = -waiter.priority
+        if key not in self._waiters:
+            insort(self._order, key)
+            self._waiters[key] = OrderedDict()
+            self.backlog[key] = [0.0, 0.0, 0.0, 0.0]
+        row = self._waiters[key]
+        late = bool(row) and next(reversed(row)) > waiter.seq
+        row[waiter.seq] = waiter
+        if late:
+            for seq in sorted(seq for seq in row if seq > waiter.seq):
+                row.move_to_end(seq)
+        self._count(key, waiter.cost, 1)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Wherever it stands."""
+        key = -waiter.priority
+        del self._waiters[key][waiter.seq]
+        self._count(key, waiter.cost, -1)
+        if not self._waiters[key]:
+            del self._waiters[key], self.backlog[key]
+            self._order.remove(key)
+
+    def _count(self, key: int, cost: Cost, sign: int) -> None:
+        total = self.backlog[key]
+        for unit, amount in enumerate(cost):
+            total[unit] += sign * amount
+
+    def head(self) -> Waiter | None:
+        """Whoever is served next."""
+        return next(iter(self._waiters[self._order[0]].values())) if self._order else None
+
+    def ahead(self, priority: int) -> Cost:
+        """What those will cost who are served before a newcomer of this priority."""
+        rows = [row for key, row in self.backlog.items() if key <= -priority]
+        return (sum(r[0] for r in rows), sum(r[1] for r in rows), sum(r[2] for r in rows), sum(r[3] for r in rows))
+
+    def __iter__(self) -> Iterator[Waiter]:
+        for key in self._order:
+            yield from self._waiters[key].values()
+
+
+class Line:
+    """Everybody who waits for one chain."""
+
+    __slots__ = ("chain", "lanes", "length", "name", "patience", "served", "steps", "stride")
+
+    def __init__(
+        self, name: str, chain: tuple[Step, ...], steps: Steps, *, weight: float = 1.0, patience: float = 0.0
+    ):
+        self.name, self.chain, self.steps, self.patience = name, chain, steps, patience
+        self.stride = 1.0 / weight
+        self.served = 0.0  # virtual time: what it has been served, over its weight
+        self.lanes = [Lane() for _ in steps]
+        self.length = 0
+
+    def change_steps(self, chain: tuple[Step, ...], steps: Steps) -> None:
+        """Another chain from now on. Everybody keeps the place in line; who would take any step still does."""
+        waiters = sorted(self, key=lambda one: one.seq)
+        was_last, last = len(self.lanes) - 1, len(steps) - 1
+        self.chain, self.steps = chain, steps
+        self.lanes = [Lane() for _ in steps]
+        for waiter in waiters:
+            waiter.lane = last if waiter.lane == was_last else min(waiter.lane, last)
+            self.lanes[waiter.lane].add(waiter)
+
+    def heads(self) -> list[Waiter]:
+        """The first of every lane, in the order in which they are to be served."""
+        if len(self.lanes) == 1:
+            head = self.lanes[0].head()
+            return [] if head is None else [head]
+        return sorted(
+            (head for lane in self.lanes if (head := lane.head()) is not None), key=lambda one: (-one.priority, one.seq)
+        )
+
+    def __iter__(self) -> Iterator[Waiter]:
+        for lane in self.lanes:
+            yield from lane
+
+
+class Queue:
+    """Every line, and the instants at which waiters have to be looked at again."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Line, None] = {}  # those in which somebody waits
+        self.reserved: set[Account] = set()
+        self.length = 0
+        self._alarms: list[tuple[float, int, Waiter]] = []
+        self._stale = 0
+        self._seq = 0
+        self._virtual_time = 0.0
+
+    def add(self, waiter: Waiter, lane: int) -> None:
+        """Somebody arrives, and will take any step up to `lane`."""
+        line = waiter.line
+        if not line.length:
+            self.lines[line] = None
+            line.served = max(line.served, self._virtual_time)
+        self._seq += 1
+        waiter.seq, waiter.lane = self._seq, lane
+        line.lanes[lane].add(waiter)
+        line.length += 1
+        self.length += 1
+        self._set_alarm(waiter)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Somebody leaves: served, refused or gone."""
+        line = waiter.line
+        line.lanes[waiter.lane].remove(waiter)
+        self._stale += self._alarm_of(waiter) < math.inf
+        waiter.lane = -1
+        line.length -= 1
+        self.length -= 1
+        if not line.length:
+            del self.lines[line]
+        if self._stale > 64 and self._stale > len(self._alarms) / 2:
+            self._alarms = [alarm for alarm in self._alarms if alarm[2].lane >= 0]
+            heapq.heapify(self._alarms)
+            self._stale = 0
+
+    def deepen(self, waiter: Waiter, lane: int) -> None:
+        """Somebody is ready to take later steps, too. The place in line stays."""
+        waiter.line.lanes[waiter.lane].remove(waiter)
+        waiter.lane = lane
+        waiter.line.lanes[lane].add(waiter)
+
+    def _alarm_of(self, waiter: Waiter) -> float:
+        last = waiter.lane == len(waiter.line.lanes) - 1
+        return waiter.deadline if last else min(waiter.deadline, waiter.patient_until)
+
+    def _set_alarm(self, waiter: Waiter) -> None:
+        if (instant := self._alarm_of(waiter)) < math.inf:
+            heapq.heappush(self._alarms, (instant, waiter.seq, waiter))
+
+    def due(self, now: float) -> Iterator[Waiter]:
+        """Waiters whose deadline has passed. Those whose patience has ended are moved to the last lane on the way."""
+        while self._alarms and self._alarms[0][0] <= now:
+            _, _, waiter = heapq.heappop(self._alarms)
+            if waiter.lane < 0:
+                self._stale -= 1
+            elif waiter.deadline <= now:
+                yield waiter
+            else:
+                self.deepen(waiter, len(waiter.line.lanes) - 1)
+                self._set_alarm(waiter)
+
+    def next_alarm(self) -> float:
+        """The first instant at which `due` has something to do."""
+        while self._alarms and self._alarms[0][2].lane < 0:
+            heapq.heappop(self._alarms)
+            self._stale -= 1
+        return self._alarms[0][0] if self._alarms else math.inf
+
+    def serve(
+        self, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]
+    ) -> float:
+        """Grant all that can be granted at `now`, in order, and refuse those whom nothing can serve any more.
+
+        `grant` has to charge at once. Returns the next instant at which a head can be served, as far as time decides.
+        """
+        self.reserved.clear()
+        wake = math.inf
+        order = [(line.served, line.heads()[0].seq, line) for line in self.lines]
+        heapq.heapify(order)
+        while order:
+            _, _, line = order[0]
+            served, instant = self._serve_line(line, now, grant, refuse)
+            if served and line.length:
+                heapq.heapreplace(order, (line.served, line.heads()[0].seq, line))
+            else:
+                heapq.heappop(order)
+            wake = min(wake, instant)
+        return wake
+
+    def _serve_line(
+        self, line: Line, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]
+    ) -> tuple[bool, float]:
+        wake = math.inf
+        for head in line.heads():
+            choice = pick(line.steps, head.cost, now, head.lane, self.reserved)
+            if choice is None:
+                choice, instant, hope = self._wait_for(head, now)
+                wake = min(wake, instant)
+                if not hope:
+                    self.remove(head)
+                    refuse(head)
+                    return True, wake
+                if choice is None:
+                    continue
+            self._virtual_time = max(self._virtual_time, line.served)
+            line.served += line.stride
+            self.remove(head)
+            grant(head, choice)
+            return True, wake
+        return False, wake
+
+    def _wait_for(self, head: Waiter, now: float) -> tuple[Candidate | None, float, bool]:
+        """Reserve the model that will serve a blocked head first. (One that is free after all; when; is there hope)"""
+        first, instant, hope = None, math.inf, False
+        for one in (one for step in head.line.steps[: head.lane + 1] for one in step):
+            if one.account in self.reserved:
+                hope = True
+                continue
+            found = one.account.blocked(head.cost, now)
+            if found is None:
+                return one, math.inf, True
+            hope = hope or not hopeless(found)
+            if found.retry_at < instant:
+                first, instant = one.account, found.retry_at
+        if first is not None:
+            self.reserved.add(first)
+        return None, instant, hope

@@ -1,0 +1,337 @@
+"""The router as its users see it: ask for a model, retry along a chain, call through a provider, look inside.
+
+It is not thread-safe: one router belongs to one event loop. What it decides stands in `dispatch` and below.
+"""
+
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from ratelimit_router.account import Cost
+from ratelimit_router.attempts import Attempt, Attempts
+from ratelimit_router.catalogue import Catalogue
+from ratelimit_router.dispatch import Dispatcher
+from ratelimit_router.errors import RouterClosed
+from ratelimit_router.events import Observer
+from ratelimit_router.inspection import snapshot
+from ratelimit_router.lease import Lease
+from ratelimit_router.messages import Chunk, Reply, Request, Usage
+from ratelimit_router.models import Model, Pool, Tier, check_patience
+from ratelimit_router.provider import Provider
+from ratelimit_router.registry import Registry
+from ratelimit_router.snapshot import RouterSnapshot
+from ratelimit_router.stores.memory import MemoryStore
+from ratelimit_router.topology import AccountFactory
+
+__all__ = ["Chain", "Route", "Router"]
+
+T = TypeVar("T")
+
+Chain = str | Sequence[str | Sequence[str]]
+"""A tier's name, or a chain of one's own: `["pro", ("flash", "lite")]`."""
+
+_KEEP: Literal["keep"] = "keep"
+_ONE: Cost = (1, 0, 0, 0)
+
+
+class Route:
+    """The promise of a lease: await it, or `async with` it, once.
+
+    Leaving the block settles the lease with its estimate, unless it was settled inside; an exception that leaves it is
+    classified by the model's provider, acted upon, and goes on to the caller.
+    """
+
+    __slots__ = ("_chain", "_lease", "_patience", "_priority", "_router", "_timeout", "_tokens")
+
+    def __init__(
+        self,
+        router: "Router",
+        chain: Chain,
+        tokens: "int | Usage",
+        timeout: float | None,
+        patience: float | None,
+        priority: int,
+    ):
+        self._router = router
+        self._chain = chain
+        self._tokens = tokens
+        self._timeout = timeout
+        self._patience = patience
+        self._priority = priority
+
+    def __await__(self) -> Generator[Any, None, Lease]:
+        router = self._router
+        line = router._line(self._chain)
+        cost = _cost(self._tokens) if self._tokens else _ONE
+        patience = line.patience if self._patience is None else _checked_patience(self._patience)
+        lease = router._dispatcher.admit(line, cost, patience)
+        if lease is None:
+            timeout = None if self._timeout is None else _checked_timeout(self._timeout)
+            lease = yield from router._dispatcher.wait(
+                line, cost, priority=self._priority, timeout=timeout, patience=patience
+            ).__await__()
+        return lease
+
+    async def __aenter__(self) -> Lease:
+        self._lease = lease = await self
+        return lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._lease.settle()
+        else:
+            self._lease.fail(error)
+
+
+class Router:
+    """Which model next, and when.
+
+    `models`, `pools`, `tiers`: what there is. `fallback`: the model that ends every chain. `providers`: instances by
+    name, in place of installed ones. `observers`: see `events`. `slow_start`: how many unanswered calls a fresh model
+    may have at first (the window then grows with every answer; None: no such limit). `clock`, `wall_clock` (seconds),
+    `rng`: time and chance.
+
+    Raises ConfigError for names that are double or lead nowhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Iterable[Model],
+        tiers: Iterable[Tier],
+        pools: Iterable[Pool] = (),
+        fallback: str | None = None,
+        providers: Mapping[str, Provider] | None = None,
+        store: MemoryStore | None = None,
+        observers: Iterable[Observer] = (),
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        slow_start: int | None = 64,
+    ):
+        self._providers = Registry(providers or {})
+        self._dispatcher = Dispatcher(
+            clock=clock, wall_clock=wall_clock, classify=self._providers.classify, observers=observers
+        )
+        factory = AccountFactory(
+            clock=clock, wall_clock=wall_clock, rng=rng or random.Random(), slow_start=slow_start
+        )
+        store = MemoryStore() if store is None else store
+        store.open()
+        self._catalogue = Catalogue(self._dispatcher, store, factory, self._providers.refill)
+        self._catalogue.configure(tuple(models), tuple(pools), tuple(tiers), fallback)
+        self._line = self._catalogue.line
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ, **options: Any
+    ) -> Self:
+        """The router that a TOML file describes; `options` as for the class, and stronger than the file.
+
+        Raises ConfigError, with file and key, for everything that cannot work.
+        """
+        from ratelimit_router.config import load_config
+
+        config = load_config(path, environ)
+        described: dict[str, Any] = {
+            "models": config.models,
+            "tiers": config.tiers,
+            "pools": config.pools,
+            "fallback": config.fallback,
+            "slow_start": config.slow_start,
+        }
+        return cls(**(described | options))
+
+    # -- ask for a model -----------------------------------------------------------------------------------------------
+
+    def route(
+        self,
+        chain: Chain,
+        *,
+        tokens: int | Usage = 0,
+        timeout: float | None = None,
+        patience: float | None = None,
+        priority: int = 0,
+    ) -> Route:
+        """A lease on the best available model along the chain, when it is this request's turn.
+
+        `tokens`: what the call will probably use; a number counts as input. `timeout`: seconds that it may take until
+        there is a lease (None: any). `patience`: seconds that a better step is waited for (None: the tier's). A higher
+        `priority` is served first within the tier.
+
+        Awaiting it raises UnknownTier, RouteTimeout (as soon as it is known), QuotaExhausted, RequestTooLarge,
+        NoCapacity (nothing can ever serve this), RouterClosed.
+        """
+        return Route(self, chain, tokens, timeout, patience, priority)
+
+    def route_nowait(self, chain: Chain, *, tokens: int | Usage = 0) -> Lease:
+        """A lease at once, or NoCapacity with the instant at which to try again. Nobody in line is overtaken."""
+        line = self._line(chain)
+        cost = _cost(tokens) if tokens else _ONE
+        return self._dispatcher.admit(line, cost, 0.0) or self._dispatcher.admit_or_refuse(line, cost)
+
+    def eta(self, chain: Chain, *, tokens: int | Usage = 0) -> float:
+        """Seconds until a model would be free for a newcomer; 0.0 = now, infinity = not by itself, or not yet known."""
+        return self._dispatcher.eta(self._line(chain), _cost(tokens))
+
+    # -- retry along the chain -----------------------------------------------------------------------------------------
+
+    def attempts(
+        self,
+        chain: Chain,
+        *,
+        tokens: int | Usage = 0,
+        timeout: float | None = None,
+        patience: float | None = None,
+        priority: int = 0,
+        max_attempts: int = 3,
+    ) -> AsyncIterator[Attempt]:
+        """`async for attempt in router.attempts(...): async with attempt as lease: ...`
+
+        A rejection is absorbed and the loop goes on with the next model; rejections do not count against
+        `max_attempts`. `timeout` bounds the waiting of all attempts together. Raises AttemptsExhausted, and what
+        `route` raises.
+        """
+        return self._attempts(chain, tokens, timeout, patience, priority, max_attempts)
+
+    def _attempts(
+        self,
+        chain: Chain,
+        tokens: int | Usage = 0,
+        timeout: float | None = None,
+        patience: float | None = None,
+        priority: int = 0,
+        max_attempts: int = 3,
+    ) -> Attempts:
+        self._line(chain)  # an unknown tier is known now
+
+        def route(left: float | None) -> Route:
+            return Route(self, chain, tokens, left, patience, priority)
+
+        return Attempts(route, clock=self._dispatcher.clock, timeout=timeout, max_attempts=max_attempts)
+
+    async def call(self, chain: Chain, fn: Callable[[Model], Awaitable[T]], **how: Any) -> T:
+        """`fn(model)`, tried along the chain. `how`: as for `attempts`. A `Reply` settles with its own usage."""
+        async for attempt in self.attempts(chain, **how):
+            async with attempt as lease:
+                result = await fn(lease.model)
+                if isinstance(result, Reply):
+                    _settle(lease, result.usage)
+                return result
+        raise RouterClosed  # the loop above only ends by returning or raising
+
+    # -- through a provider --------------------------------------------------------------------------------------------
+
+    async def generate(
+        self, chain: Chain, request: str | Request, *, tokens: int | Usage | None = None, **how: Any
+    ) -> Reply:
+        """The whole answer, from the best available model. `tokens`: by default the provider's own estimate.
+
+        Raises what `attempts` raises, BadRequest, and ConfigError for a model whose provider is not installed.
+        """
+        asked = Request.of(request)
+
+        async def ask(model: Model) -> Reply:
+            return await self._providers.of(model).generate(model, asked)
+
+        return await self.call(chain, ask, tokens=self._estimate(chain, asked, tokens), **how)
+
+    async def stream(
+        self, chain: Chain, request: str | Request, *, tokens: int | Usage | None = None, **how: Any
+    ) -> AsyncIterator[Chunk]:
+        """The answer piece by piece. Another model is tried only while no piece has reached the caller."""
+        asked = Request.of(request)
+        attempts = self._attempts(chain, tokens=self._estimate(chain, asked, tokens), **how)
+        while True:
+            lease = await attempts.lease()
+            usage, begun = None, False
+            pieces = self._providers.of(lease.model).stream(lease.model, asked)
+            try:
+                async for chunk in pieces:
+                    usage, begun = chunk.usage or usage, True
+                    yield chunk
+            except BaseException as error:
+                if begun or not attempts.failed(lease, error):
+                    lease.fail(error)
+                    raise
+            else:
+                _settle(lease, usage or Usage())
+                return
+            finally:
+                if (close := getattr(pieces, "aclose", None)) is not None:
+                    await close()
+
+    def _estimate(self, chain: Chain, request: Request, tokens: int | Usage | None) -> int | Usage:
+        if tokens is not None:
+            return tokens
+        first = self._line(chain).steps[0][0].model
+        return self._providers.of(first).estimate(request)
+
+    # -- look inside, change, close ------------------------------------------------------------------------------------
+
+    def snapshot(self) -> RouterSnapshot:
+        """Everything as it is now, as frozen values."""
+        return snapshot(self._dispatcher, self._catalogue)
+
+    def reconfigure(
+        self,
+        *,
+        models: Iterable[Model] | None = None,
+        tiers: Iterable[Tier] | None = None,
+        pools: Iterable[Pool] | None = None,
+        fallback: str | None = _KEEP,
+    ) -> None:
+        """Other models, tiers, pools or fallback from now on; None (or nothing) keeps what there is.
+
+        What was spent stays spent, who waits stays in line, closed models and keys are tried again. Waiters of a tier
+        that is gone end with UnknownTier. Raises ConfigError, and changes nothing, if the new whole does not fit.
+        """
+        now = self._catalogue
+        self._catalogue.configure(
+            now.models if models is None else tuple(models),
+            now.pools if pools is None else tuple(pools),
+            now.tiers if tiers is None else tuple(tiers),
+            now.fallback if fallback == _KEEP else fallback,
+        )
+
+    async def aclose(self) -> None:
+        """End every waiter with RouterClosed and release what the providers hold. Leases in flight may still settle."""
+        self._dispatcher.close()
+        await self._providers.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+
+def _cost(tokens: int | Usage) -> Cost:
+    if isinstance(tokens, Usage):
+        return 1, tokens.input_tokens, tokens.output_tokens, tokens.total_tokens
+    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0 <= tokens < float("inf"):
+        raise ValueError(f"tokens must be a number of tokens that is not negative, or a Usage, not {tokens!r}")
+    return 1, tokens, 0, tokens
+
+
+def _checked_patience(patience: float) -> float:
+    check_patience(patience)
+    return patience
+
+
+def _checked_timeout(timeout: float) -> float:
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be None or 0 or more seconds, not {timeout!r}")
+    return timeout
+
+
+def _settle(lease: Lease, usage: Usage) -> None:
+    known = usage.total_tokens > 0
+    lease.settle(
+        input_tokens=usage.input_tokens if known else None, output_tokens=usage.output_tokens if known else None
+    )
