@@ -11,7 +11,7 @@ from typing import Literal
 
 from ratelimit_router.errors import ConfigError
 
-__all__ = ["Cuts", "even_cuts", "tiers_by"]
+__all__ = ["Cuts", "check_cuts", "even_cuts", "tiers_by"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,14 @@ class Cuts:
     def __post_init__(self) -> None:
         key = "cuts" if self.by == "score" else "quantiles"
         for cut in self.at:
-            if not 0 <= cut <= 1:
-                raise ConfigError(f"must be numbers from 0 to 1, not {cut:g}", key=key)
+            if not _is_share(cut):
+                raise ConfigError(f"must be numbers from 0 to 1, not {cut!r}", key=key)
         if list(self.at) != sorted(self.at, reverse=self.by == "score"):
             raise ConfigError("must fall from tier to tier" if self.by == "score" else "must rise", key=key)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def even_cuts(tiers: Sequence[str]) -> Cuts:
@@ -38,11 +42,16 @@ def even_cuts(tiers: Sequence[str]) -> Cuts:
     return Cuts(at=tuple(1 - (place + 1) / len(tiers) for place in range(len(tiers) - 1)))
 
 
-def tiers_by(cuts: Cuts, scores: Sequence[float], tiers: Sequence[str]) -> list[str]:
-    """The tier of every score, in the order given. Raises ConfigError unless there is one cut between any two tiers."""
+def check_cuts(cuts: Cuts, tiers: Sequence[str]) -> None:
+    """Raises ConfigError unless there is one cut between any two tiers."""
     if len(cuts.at) != len(tiers) - 1:
         key = "cuts" if cuts.by == "score" else "quantiles"
         raise ConfigError(f"{len(tiers)} tiers need {len(tiers) - 1} cuts, not {len(cuts.at)}", key=key)
+
+
+def tiers_by(cuts: Cuts, scores: Sequence[float], tiers: Sequence[str]) -> list[str]:
+    """The tier of every score, in the order given. Raises ConfigError unless there is one cut between any two tiers."""
+    check_cuts(cuts, tiers)
     if cuts.by == "score":
         return [tiers[sum(value < cut for cut in cuts.at)] for value in scores]
     return _by_rank(cuts.at, scores, tiers)

@@ -1,0 +1,125 @@
+"""From a configuration file and the command line to everything that a run needs, checked before anything starts."""
+
+import importlib.resources
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ratelimit_router import plugins
+from ratelimit_router.config import Config, check_keys, load_config
+from ratelimit_router.errors import ConfigError
+from ratelimit_router.models import Model
+from ratelimit_router.provider import Provider
+from ratelimit_router.toml_file import one_line, parse_toml, read_text
+from ratelimit_router.toml_lines import line_of
+from ratelimit_router.toml_tables import Defect, Table
+from ratelimit_router_extraction.priority import Domains, domains_of
+from ratelimit_router_extraction.service import Simulation, needs_simulation, simulation_of
+from ratelimit_router_extraction.settings import Settings, settings_of
+
+__all__ = ["Setup", "load_domains", "load_setup", "providers_of"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a run starts from. `simulation`: how to embed the service; None: call the real one."""
+
+    config: Config
+    settings: Settings
+    domains: Domains
+    simulation: Simulation | None
+
+
+def load_setup(
+    path: str | None,
+    changes: Mapping[str, Any],
+    *,
+    domains: str | None = None,
+    simulate: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Setup:
+    """Everything from the file at `path` (None: the packaged one), with `changes` over its `[extract]` table.
+
+    The embedded service is used without a file, if the file or `simulate` says so, and if no key is there. Raises
+    ConfigError, with file, line and key, for everything that cannot work.
+    """
+    if path is None:
+        with importlib.resources.as_file(importlib.resources.files(__package__) / "default.toml") as default:
+            return load_setup(str(default), changes, domains=domains, simulate=True, environ=environ)
+    config = load_config(path, environ, require_keys=False, known_tables=("extract", "simulation"))
+    names = _names(config.models)
+    simulation: Simulation | None = _read(config, path, "simulation", lambda table: simulation_of(table, names))
+    settings = _settings(config, path, changes)
+    if not (simulate or (simulation and simulation.always) or needs_simulation(config.models, environ)):
+        check_keys(config, environ)
+        simulation = None
+    place = domains or (str(Path(path).parent / settings.domains) if settings.domains else None)
+    return Setup(
+        config=config,
+        settings=settings,
+        domains=Domains() if place is None else load_domains(place),
+        simulation=simulation,
+    )
+
+
+def load_domains(path: str) -> Domains:
+    """The domain table in a TOML file. Raises ConfigError with file, line and key."""
+    file = one_line(path)
+    source = read_text(path, file)
+    try:
+        return domains_of(parse_toml(source, file))
+    except ConfigError as error:
+        if error.file is not None:
+            raise
+        raise error.at(file=file, line=line_of(source, tuple((error.key or "").split(".", 1)))) from None
+
+
+def providers_of(models: Collection[Model]) -> dict[str, Provider]:
+    """One instance of every provider that the models name. Raises ConfigError for one that is not installed."""
+    found: dict[str, Provider] = {}
+    for model in models:
+        name = model.provider or ""
+        if name not in found:
+            if (made := plugins.provider_class(name)) is None:
+                known = ", ".join(plugins.providers())
+                raise ConfigError(f"no provider {name!r} is installed; there are: {known}", key=f"models.{model.name}")
+            found[name] = made()
+    return found
+
+
+def _settings(config: Config, path: str, changes: Mapping[str, Any]) -> Settings:
+    """The file's settings are checked by themselves first, so that an error names its true source."""
+    tiers = _names(config.tiers)
+    settings = _read(config, path, "extract", lambda table: settings_of(table, tiers))
+    if not changes:
+        return settings
+    base = {key: value for key, value in config.tables.get("extract", {}).items() if not _replaced(key, changes)}
+    try:
+        return settings_of(Table((), {**base, **changes}), tiers)
+    except Defect as defect:
+        raise ConfigError(one_line(defect.problem), key=_option(defect.path[0] if defect.path else "")) from None
+
+
+def _replaced(key: str, changes: Mapping[str, Any]) -> bool:
+    return key in changes or (key in ("cuts", "quantiles") and not changes.keys().isdisjoint(("cuts", "quantiles")))
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _read(config: Config, path: str, name: str, build: Callable[[Table], T]) -> T:
+    try:
+        return build(Table((name,), config.tables.get(name, {})))
+    except Defect as defect:
+        line = line_of(read_text(path, path), defect.path)
+        key = ".".join(defect.path)
+        raise ConfigError(one_line(defect.problem), key=key, file=config.file, line=line) from None
+
+
+def _names(things: Collection[Any]) -> list[str]:
+    return [thing.name for thing in things]
