@@ -16,17 +16,6 @@ __all__ = ["load_config", "parse_config", "parse_script"]
 
 T = TypeVar("T")
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
-_MODEL_KEYS = (
-    *QUOTAS,
-    "concurrency",
-    "latency",
-    "faults",
-    "hint",
-    "charge_refused",
-    "paid",
-    "input_token_limit",
-    "window",
-)
 
 
 def load_config(path: str | PathLike[str]) -> ServiceConfig:
@@ -84,10 +73,9 @@ def _model(name: str, table: object, base: FakeModel | None) -> FakeModel:
     try:
         if not isinstance(table, Mapping):
             raise ConfigError(f"must be a table, not {_kind(table)}")
-        _only(table, _MODEL_KEYS)
-        changes: dict[str, Any] = {
-            key: _typed(table, key, kinds) for key, kinds in _MODEL_PLAIN.items() if key in table
-        }
+        _only(table, (*QUOTAS, *_MODEL_PLAIN, "window", "latency", "faults"))
+        plain = {key: _typed(table, key, kinds) for key, kinds in _MODEL_PLAIN.items() if key in table}
+        changes: dict[str, Any] = plain
         if "latency" in table:
             changes["latency"] = _latency(table["latency"])
         if "faults" in table:
@@ -101,7 +89,7 @@ def _model(name: str, table: object, base: FakeModel | None) -> FakeModel:
 
 
 def _rule(name: str, value: object, window: object) -> QuotaRule:
-    table = value if isinstance(value, Mapping) else {"amount": value}
+    table: Mapping[str, Any] = value if isinstance(value, Mapping) else {"amount": value}
     try:
         _only(table, ("amount", "per", "window", "burst", "resets"))
         if "amount" not in table:
@@ -125,7 +113,7 @@ def _period(table: Mapping[str, Any]) -> float | None:
 
 
 def _latency(value: object) -> Latency:
-    table = value if isinstance(value, Mapping) else {"median": value}
+    table: Mapping[str, Any] = value if isinstance(value, Mapping) else {"median": value}
     try:
         _only(table, ("median", "spread"))
         return Latency(**table)

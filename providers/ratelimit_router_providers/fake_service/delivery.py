@@ -118,12 +118,7 @@ def _frames(ticket: Ticket, form: Form) -> Sequence[bytes]:
         case "malformed_json" | "malformed_sse":
             payloads = [payloads[0], payloads[-1][: len(payloads[-1]) // 2]]
         case "error_in_stream":
-            unavailable = {
-                "code": 503,
-                "message": "The model is overloaded. Please try again later.",
-                "status": "UNAVAILABLE",
-            }
-            payloads = [payloads[0], json.dumps({"error": unavailable})]
+            payloads = [payloads[0], " ".join(refusals.overloaded().body.split())]
     return [form.frame(index, payload) for index, payload in enumerate(payloads)]
 
 
@@ -136,7 +131,8 @@ def _pieces(ticket: Ticket) -> list[dict[str, Any]]:
 def _body(ticket: Ticket) -> dict[str, Any]:
     if ticket.body is not None:
         return ticket.body
-    assert ticket.model is not None and ticket.draft is not None
+    assert ticket.model is not None
+    assert ticket.draft is not None
     return gemini.answer(ticket.model, ticket.draft, ticket.response_id)
 
 

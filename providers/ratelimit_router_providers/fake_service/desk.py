@@ -120,7 +120,7 @@ class Desk:
     def _admit(self, now: float, ticket: Ticket, model: FakeModel, arrival: Arrival, latency: float) -> Ticket:
         try:
             ask = gemini.parse(arrival.body)
-        except gemini.NotARequest as error:
+        except gemini.MalformedRequestError as error:
             ticket.refusal = refusals.error(400, "INVALID_ARGUMENT", str(error))
             return ticket
         ticket.input_tokens = ask.input_tokens
@@ -159,11 +159,9 @@ class Desk:
             self._quotas[key, model.id] = ModelQuota(model, leeway=self._leeway)
         return self._quotas[key, model.id]
 
-    def script(
-        self, *, models: Mapping[str, FakeModel] | None = None, faults: tuple[FaultRule, ...] | None = None
-    ) -> None:
+    def script(self, models: Mapping[str, FakeModel], faults: tuple[FaultRule, ...] | None = None) -> None:
         """Change models and faults in mid-run; what was spent stays spent. A new model may be added this way."""
-        for model in (models or {}).values():
+        for model in models.values():
             self.models[model.id] = model
             for (_, model_id), quota in self._quotas.items():
                 if model_id == model.id:

@@ -17,7 +17,7 @@ __all__ = ["Ask", "Draft", "answer", "blocked", "chunks", "count", "describe", "
 CHUNKS = 4
 
 
-class NotARequest(ValueError):
+class MalformedRequestError(ValueError):
     """The body is no request that Gemini would take; the text says why and holds none of it."""
 
 
@@ -48,14 +48,14 @@ def count(text: str) -> int:
 
 
 def parse(body: object) -> Ask:
-    """The request in a body of generateContent (or of countTokens). Raises NotARequest."""
+    """The request in a body of generateContent (or of countTokens). Raises MalformedRequestError."""
     if not isinstance(body, dict):
-        raise NotARequest("the body must be a JSON object")
+        raise MalformedRequestError("the body must be a JSON object")
     if isinstance(inner := body.get("generateContentRequest"), dict):
         body = inner
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
-        raise NotARequest("* GenerateContentRequest.contents: contents is not specified")
+        raise MalformedRequestError("* GenerateContentRequest.contents: contents is not specified")
     system = body.get("systemInstruction") or body.get("system_instruction") or {}
     prompt = "\n".join(_texts(contents))
     config = body.get("generationConfig") or body.get("generation_config") or {}

@@ -157,7 +157,7 @@ def for_strike(strike: Strike, model: FakeModel, version: str) -> Refusal:
         case "internal":
             return internal()
         case "unavailable":
-            return error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
+            return overloaded()
         case "html_502":
             return Refusal(status=502, body=_HTML, content_type="text/html")
         case "bad_key":
@@ -209,6 +209,11 @@ def internal() -> Refusal:
         "An internal error has occurred. Please retry or report in "
         "https://developers.generativeai.google/guide/troubleshooting",
     )
+
+
+def overloaded() -> Refusal:
+    """Gemini's 503."""
+    return error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
 
 
 def _named(model: FakeModel, name: str, usual: float, wait: float) -> Violation:

@@ -96,7 +96,7 @@ class FakeService:
         Raises ConfigError, and then nothing has changed.
         """
         models, faults = parse_script(changes, self._desk.models)
-        self._desk.script(models=models, faults=faults)
+        self._desk.script(models, faults)
 
     async def __aenter__(self) -> Self:
         self._started = self._clock()
@@ -127,7 +127,7 @@ class FakeService:
         service = cls(config, **options)
         ready: threading.Event = threading.Event()
         failure: list[BaseException] = []
-        stop: list[Callable[[], None]] = []
+        stop: list[Callable[[], object]] = []
 
         async def serve() -> None:
             ended = asyncio.Event()
@@ -163,12 +163,11 @@ class FakeService:
         app.router.add_get("/_fake/journal", self._show_journal)
         app.router.add_get("/_fake/summary", self._show_summary)
         app.router.add_post("/_fake/script", self._take_script)
-        app.router.add_get("/{version:v1|v1beta}/models", self._list_models)
-        app.router.add_get("/{version:v1|v1beta}/models/{model}", self._get_model)
-        app.router.add_post("/{version:v1|v1beta}/models/{model}:countTokens", self._count_tokens)
-        app.router.add_post(
-            "/{version:v1|v1beta}/models/{model}:{method:generateContent|streamGenerateContent}", self._generate
-        )
+        models = "/{version:v1|v1beta}/models"
+        app.router.add_get(models, self._list_models)
+        app.router.add_get(f"{models}/{{model}}", self._get_model)
+        app.router.add_post(f"{models}/{{model}}:countTokens", self._count_tokens)
+        app.router.add_post(f"{models}/{{model}}:{{method:generateContent|streamGenerateContent}}", self._generate)
         return app
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
@@ -237,7 +236,7 @@ class FakeService:
             return _refusal(model)
         try:
             tokens = gemini.parse(body).input_tokens
-        except gemini.NotARequest as error:
+        except gemini.MalformedRequestError as error:
             return _answer({"error": {"code": 400, "message": str(error), "status": "INVALID_ARGUMENT"}}, status=400)
         details = [{"modality": "TEXT", "tokenCount": tokens}]
         return _answer({"totalTokens": tokens, "promptTokensDetails": details})
