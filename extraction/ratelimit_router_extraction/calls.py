@@ -132,9 +132,11 @@ class Caller:
         if task is not None:
             self._calling.add(task)
         started = loop.time()
-        reply, kind = None, Kind.CANCELLED
+        reply: Reply | None = None
+        kind = Kind.CANCELLED
         try:
             reply = await self._in_time(lease, request, self._left(trace))
+            return reply
         except Exception as error:
             kind = outcome_of(error).kind
             raise
@@ -144,7 +146,6 @@ class Caller:
             call = _ended(lease, loop.time() - started, reply, kind)
             trace.add(call)
             self._listener(call)
-        return reply
 
     async def _in_time(self, lease: Lease, request: Request, left: float) -> Reply:
         provider = self._providers[lease.model.provider or ""]

@@ -96,7 +96,7 @@ _MODES: dict[str, Mode] = {"overwrite": "overwrite", "retry_failed": "retry", "r
 
 
 def _mode(options: dict[str, Any]) -> Mode:
-    modes = [mode for option, mode in _MODES.items() if options[option]]
+    modes: list[Mode] = [mode for option, mode in _MODES.items() if options[option]]
     if "overwrite" in modes and len(modes) > 1:
         raise ConfigError("--overwrite begins anew, --resume goes on: give one of them", key="--overwrite")
     if options["output"] == "-" and modes:

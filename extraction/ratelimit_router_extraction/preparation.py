@@ -48,7 +48,9 @@ def load_setup(
     ConfigError, with file, line and key, for everything that cannot work.
     """
     if path is None:
-        with importlib.resources.as_file(importlib.resources.files(__package__) / "default.toml") as default:
+        with importlib.resources.as_file(
+            importlib.resources.files("ratelimit_router_extraction") / "default.toml"
+        ) as default:
             return load_setup(str(default), changes, domains=domains, simulate=True, environ=environ)
     config = load_config(path, environ, require_keys=False, known_tables=("extract", "simulation"))
     names = _names(config.models)

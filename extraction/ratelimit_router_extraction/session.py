@@ -21,6 +21,7 @@ from ratelimit_router.router import Router
 from ratelimit_router.toml_file import one_line
 from ratelimit_router_extraction.articles import Article, BadRow
 from ratelimit_router_extraction.calls import Caller
+from ratelimit_router_extraction.observing import json_log, serving_metrics
 from ratelimit_router_extraction.output import Mode, Output, open_output
 from ratelimit_router_extraction.pipeline import Run
 from ratelimit_router_extraction.plan import Job, batches_of, explain, plan
@@ -138,26 +139,30 @@ class Session:
             if not ways.quiet:
                 self._say(result_line(result))
 
-        async with Router(
-            models=models,
-            tiers=config.tiers,
-            pools=config.pools,
-            fallback=config.fallback,
-            providers=providers,
-            slow_start=config.slow_start,
-        ) as router:
-            run = Run(Caller(router, providers, settings, tally.call), settings, finished)
-            progress = Progress(self._screen, tally, router.snapshot, monotonic, quiet=ways.quiet)
-            with self._interruptible(run):
-                async with progress.running():
-                    await run.extract(batches_of(jobs, settings))
-            return run.stopping
+        with json_log(ways.log_json) as observers:
+            async with Router(
+                models=models,
+                tiers=config.tiers,
+                pools=config.pools,
+                fallback=config.fallback,
+                providers=providers,
+                observers=observers,
+                slow_start=config.slow_start,
+            ) as router:
+                run = Run(Caller(router, providers, settings, tally.call), settings, finished)
+                progress = Progress(self._screen, tally, router.snapshot, monotonic, quiet=ways.quiet)
+                with self._interruptible(run):
+                    async with serving_metrics(router, ways.metrics_port), progress.running():
+                        await run.extract(batches_of(jobs, settings))
+                return run.stopping
 
     @contextlib.contextmanager
     def _interruptible(self, run: Run) -> Iterator[None]:
         def stop() -> None:
-            again = "; again: at once" if not run.stopping else ""
-            self._warn(f"stopping: calls in flight may end{again}" if again else "cancelling what is in flight")
+            told = (
+                "cancelling what is in flight" if run.stopping else "stopping: calls in flight may end (again: at once)"
+            )
+            self._warn(told)
             run.stop()
 
         with _handling((signal.SIGINT, signal.SIGTERM), stop):
