@@ -71,7 +71,7 @@ def json_log(path: Path | None) -> Iterator[tuple[Observer, ...]]:
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", file=str(path), key="--log-json") from error
     with file:
-        processors = [
+        processors: list[structlog.typing.Processor] = [
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _finite,

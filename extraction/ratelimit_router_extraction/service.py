@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.models import Key, Model
@@ -17,6 +18,7 @@ from ratelimit_router_providers.fake_service import FakeService, FaultRule, Late
 __all__ = [
     "Outage",
     "Simulation",
+    "counts_of",
     "key_variables",
     "needs_simulation",
     "redirected",
@@ -146,3 +148,14 @@ def serving(models: Sequence[Model], simulation: Simulation) -> Iterator[FakeSer
     """The running service, in a thread of its own until the block ends."""
     with FakeService.in_thread(service_config(models, simulation)) as service:
         yield service
+
+
+def counts_of(service: FakeService) -> dict[str, Any]:
+    """What the service itself counted: calls, those it admitted, and its answers of 429; whole and by model id."""
+    summary = service.summary()
+    models = {
+        name: {"requests": model.requests, "admitted": model.admitted, "rejected": model.rejected}
+        for name, model in summary.models.items()
+    }
+    whole = {"requests": summary.requests, "admitted": summary.admitted, "rejected": summary.rejected}
+    return {**whole, "models": models}

@@ -29,7 +29,7 @@ from ratelimit_router_extraction.preparation import Setup, providers_of
 from ratelimit_router_extraction.progress import Progress
 from ratelimit_router_extraction.reading import open_articles, read_articles
 from ratelimit_router_extraction.records import Result
-from ratelimit_router_extraction.service import redirected, serving
+from ratelimit_router_extraction.service import counts_of, redirected, serving
 from ratelimit_router_extraction.summary import headline, result_line, service_line, summary_table
 from ratelimit_router_extraction.tally import Tally
 
@@ -91,7 +91,7 @@ class Session:
             left = [job for job in jobs if (job.article.id, job.article.content_hash) not in output.held]
             tally = Tally(total=len(left), held=len(jobs) - len(left), bad_rows=len(bad))
             stopped = self._perform(left, output, models, tally)
-            self._sum_up(tally, service.summary().as_dict() if service else None, stopped)
+            self._sum_up(tally, counts_of(service) if service else None, stopped)
         if stopped:
             return INTERRUPTED
         return 1 if tally.finished < tally.total or tally.failed or (bad and not jobs) else 0
