@@ -32,7 +32,7 @@ from ratelimit_router.models import Key, Model, Pool, Tier
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.provider import Provider
 from ratelimit_router.reasons import Reason, Skipped
-from ratelimit_router.router import Route, Router
+from ratelimit_router.router import Router
 from ratelimit_router.snapshot import (
     CooldownSnapshot,
     ModelSnapshot,
@@ -81,7 +81,6 @@ __all__ = [
     "Reply",
     "Request",
     "RequestTooLarge",
-    "Route",
     "RouteTimeout",
     "Router",
     "RouterClosed",

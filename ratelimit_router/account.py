@@ -10,16 +10,13 @@ from dataclasses import replace
 from random import Random
 
 from ratelimit_router.adaptive import FULL, Learned, cut, grow, take_limit
-from ratelimit_router.bucket import Bucket, ContinuousBucket, make_bucket
+from ratelimit_router.bucket import UNITS, Bucket, Charge, ContinuousBucket, Cost, RollingBucket, make_bucket
 from ratelimit_router.cooldown import Cooldown, Incident, State
 from ratelimit_router.limits import DAY, QUOTAS, Limits, Quota, RefillDefaults
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.reasons import Reason, Skipped
 
 __all__ = ["Account", "Cost", "Meter"]
-
-Cost = tuple[float, float, float, float]
-"""What a call costs: requests, input tokens, output tokens, total tokens (the order of `bucket.UNITS`)."""
 
 NEVER = frozenset({Reason.TOO_LARGE, Reason.NO_QUOTA, Reason.KEY_REFUSED, Reason.GONE})
 """Reasons that neither time nor another caller's lease can end."""
@@ -66,20 +63,22 @@ class Account:
     __slots__ = (
         "_day_reset",
         "_make",
-        "adapted",
         "buckets",
         "concurrency",
         "cooldown",
-        "granted",
+        "delicate",
+        "failed",
         "hold",
         "in_flight",
         "input_tokens",
         "last_grant",
         "meters",
         "name",
+        "others",
         "output_tokens",
         "pools",
         "rejections",
+        "rolling",
         "settled",
         "slots",
     )
@@ -109,11 +108,11 @@ class Account:
         self.meters = {quota.name: make(quota, now) for quota in limits.quotas(defaults)}
         self.concurrency: float = math.inf if limits.concurrency is None else limits.concurrency
         self.in_flight = 0
+        self.delicate = False  # whether a call that went well changes more than counts
         self.slots: float = 0  # calls that may be in flight without looking closer; -1: always look closer
         self.hold = 0.0  # running mean of seconds that a call takes
         self.last_grant = -math.inf
-        self.adapted = False  # whether a learned cut is left to grow back
-        self.granted = self.settled = 0
+        self.settled = self.failed = 0
         self.input_tokens = self.output_tokens = 0.0
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
         self.rebuild()
@@ -122,7 +121,9 @@ class Account:
         """Collect every bucket to charge (own, pacers, pools') and whether `fits` has to look closer."""
         own = [bucket for meter in self.meters.values() for bucket in (meter.bucket, meter.pacer) if bucket is not None]
         self.buckets: tuple[Bucket, ...] = (*own, *(bucket for pool in self.pools for bucket in pool.buckets))
-        self.adapted = any(meter.learned.cut for meter in self.meters.values())
+        self.rolling = tuple(bucket for bucket in self.buckets if isinstance(bucket, RollingBucket))
+        self.others = tuple(bucket for bucket in self.buckets if not isinstance(bucket, RollingBucket))
+        self.delicate = not self.cooldown.ready or bool(self.pools) or any(m.learned.cut for m in self.meters.values())
         self.slots = self.concurrency if self.cooldown.ready and not self.pools else -1
 
     def reconfigure(self, new: "Account", now: float) -> None:
@@ -140,7 +141,8 @@ class Account:
                 old.apply(FULL, now)
                 new.meters[name] = old
             else:
-                meter.bucket.spend(max(old.bucket.capacity - old.bucket.level(now), 0.0), now)
+                used = max(old.bucket.capacity - old.bucket.level(now), 0.0)
+                meter.bucket.spend(_amount(used, meter, now))
         self.meters, self.concurrency, self.pools = new.meters, new.concurrency, new.pools
         self._make, self._day_reset = new._make, new._day_reset
         self.cooldown.reopen()
@@ -247,16 +249,18 @@ class Account:
 
     # -- charging ------------------------------------------------------------------------------------------------------
 
-    def charge(self, cost: Cost, now: float) -> None:
+    def charge(self, charge: Charge) -> None:
         """Start one call: every bucket is charged at once."""
-        for bucket in self.buckets:
-            bucket.spend(cost[bucket.unit], now)
+        cost = charge.cost
+        for rolling in self.rolling:
+            rolling.room -= cost[rolling.unit]
+            rolling.log(charge)
+        for bucket in self.others:
+            bucket.spend(charge)
         self.in_flight += 1
-        self.granted += 1
-        self.last_grant = now
+        self.last_grant = charge.at
         for pool in self.pools:
             pool.in_flight += 1
-            pool.granted += 1
 
     def guard(self, lease: object, now: float) -> None:
         """Count a lease against every ramp that is under way."""
@@ -264,17 +268,31 @@ class Account:
             if not account.cooldown.ready:
                 account.cooldown.granted(lease, now)
 
-    def correct(self, cost: Cost, actual: Cost, at: float) -> None:
-        """Replace what was charged at `at` by what it really was."""
+    def correct(self, charge: Charge, actual: Cost) -> None:
+        """Replace what was charged by what it really was."""
         for bucket in self.buckets:
-            bucket.correct(actual[bucket.unit] - cost[bucket.unit], at)
+            bucket.correct(charge, actual)
+        charge.cost = actual
 
-    def release(self, at: float, now: float) -> None:
-        """A call is over."""
-        held = now - at
+    def release(self, charge: Charge, now: float) -> None:
+        """A call is over that did not go well. (One that did gives back its place in `Lease.settle`.)"""
+        self.in_flight -= 1
+        self.failed += 1
+        for pool in self.pools:
+            pool.in_flight -= 1
+
+    def tidy(self, now: float, charge: Charge) -> None:
+        """Learn from a call that ends how long calls take, and forget charges that have come back."""
+        held = now - charge.at
         for account in (self, *self.pools):
-            account.in_flight -= 1
             account.hold += HOLD_WEIGHT * (held - account.hold) if account.hold else held
+        for bucket in self.rolling:
+            bucket.expire(now)
+
+    @property
+    def granted(self) -> int:
+        """Leases so far."""
+        return self.in_flight + self.settled + self.failed
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
@@ -334,4 +352,10 @@ class Account:
         """The service says how much is left: believed where it is less than what we think."""
         meter = self.meters.get(quota)
         if meter is not None and (excess := meter.bucket.level(now) - max(remaining, 0.0)) > 0:
-            meter.bucket.spend(excess, now)
+            meter.bucket.spend(_amount(excess, meter, now))
+
+
+def _amount(amount: float, meter: Meter, now: float) -> Charge:
+    """A charge of that much of one quota alone."""
+    cost = [amount if unit == meter.bucket.unit else 0.0 for unit in range(len(UNITS))]
+    return Charge(now, (cost[0], cost[1], cost[2], cost[3]))

@@ -8,10 +8,10 @@ the same rules:
   exactly at it.
 - `room` never claims more than there is. It may claim less until `fits` has looked at the clock, so `amount <= room` is
   a sufficient test that costs no call.
-- A correction (refund or debt) names the instant of the spend that it corrects; what has come back already is left alone.
-  Never more than `capacity` is there.
+- A correction (refund or debt) names the charge that it corrects; what has come back already is left alone. Never more
+  than `capacity` is there.
 
-What they do badly: a rolling bucket remembers every spend of its last period (one small tuple each).
+What they do badly: a rolling bucket remembers every charge of its last period.
 """
 
 import math
@@ -21,10 +21,25 @@ from typing import Protocol
 
 from ratelimit_router.limits import Quota
 
-__all__ = ["Bucket", "CalendarBucket", "ContinuousBucket", "RollingBucket", "make_bucket"]
+__all__ = ["UNITS", "Bucket", "CalendarBucket", "Charge", "ContinuousBucket", "Cost", "RollingBucket", "make_bucket"]
 
 UNITS = ("requests", "input", "output", "total")
 """The order of the amounts in a cost: `cost[bucket.unit]` is what a request costs this bucket."""
+
+Cost = tuple[float, float, float, float]
+"""What one call costs: requests, input tokens, output tokens, total tokens."""
+
+
+class Charge:
+    """What was spent together, and when. One object serves every bucket that was charged; a lease is one."""
+
+    __slots__ = ("at", "cost")
+
+    at: float
+    cost: Cost
+
+    def __init__(self, at: float, cost: Cost):
+        self.at, self.cost = at, cost
 
 
 class Bucket(Protocol):
@@ -50,12 +65,12 @@ class Bucket(Protocol):
         """
         ...
 
-    def spend(self, amount: float, now: float) -> None:
-        """Take `amount` out, whether it fits or not."""
+    def spend(self, charge: Charge) -> None:
+        """Take this bucket's part of a charge out, whether it fits or not."""
         ...
 
-    def correct(self, delta: float, at: float) -> None:
-        """Spend `delta` more (less, if negative) as of the spend made at `at`."""
+    def correct(self, charge: Charge, actual: Cost) -> None:
+        """A charge turns out to have cost `actual`. To be asked before the charge itself is changed."""
         ...
 
     def level(self, now: float) -> float:
@@ -96,15 +111,15 @@ class ContinuousBucket:
             return max(self._full_at, now) - slack
         return max(self._full_at - slack, now)
 
-    def spend(self, amount: float, now: float) -> None:
+    def spend(self, charge: Charge) -> None:
         """See `Bucket`."""
-        if amount:  # 0 x infinity is not a number
-            self._full_at = max(self._full_at, now) + amount * self._interval
+        if amount := charge.cost[self.unit]:  # 0 x infinity is not a number
+            self._full_at = max(self._full_at, charge.at) + amount * self._interval
 
-    def correct(self, delta: float, at: float) -> None:
-        """See `Bucket`. Evenly refilled tokens have no date: a debt of long ago counts like one of now."""
-        if delta:
-            self._full_at = max(self._full_at, at) + delta * self._interval
+    def correct(self, charge: Charge, actual: Cost) -> None:
+        """See `Bucket`. Evenly refilled tokens have no date: what came back since the charge is clamped by the readers."""
+        if delta := actual[self.unit] - charge.cost[self.unit]:
+            self._full_at = max(self._full_at, charge.at) + delta * self._interval
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
@@ -124,55 +139,51 @@ class ContinuousBucket:
 class RollingBucket:
     """Each token comes back exactly one period after it was spent."""
 
-    __slots__ = ("_corrections", "_gone", "_log", "capacity", "ceiling", "name", "period", "room", "unit")
+    __slots__ = ("_gone", "_log", "capacity", "ceiling", "log", "name", "period", "room", "unit")
 
     def __init__(self, name: str, unit: int, period: float, capacity: float):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
         self.room = capacity
-        self._log: deque[tuple[float, float]] = deque()  # (instant, amount) of every spend that is not back yet
-        self._corrections: dict[float, float] = {}  # instant of a spend -> what was spent more or less than logged
-        self._gone = -math.inf  # spends up to this instant have come back
+        self._log: deque[Charge] = deque()  # every charge that is not back yet
+        self.log = self._log.append
+        """Where charges go. Whoever appends one directly also takes its part out of `room`: that is all of `spend`."""
+        self._gone = -math.inf  # charges up to this instant have come back
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
-        self._expire(now)
+        self.expire(now)
         return amount <= self.room
 
     def when(self, amount: float, now: float) -> float:
-        """See `Bucket`. Looks at as many spends as have to come back first."""
+        """See `Bucket`. Looks at as many charges as have to come back first."""
         if self.fits(amount, now):
             return now
         if self.capacity <= 0:
             return math.inf
         # Sent as early as possible, the n-th token and the one a capacity further on are exactly one period apart.
         laps = max(math.ceil(amount / self.capacity) - 1, 0)
-        missing = amount - laps * self.capacity - self.room
-        instant, seen = now, None
-        for at, spent in self._log:
+        missing, instant = amount - laps * self.capacity - self.room, now
+        for charge in self._log:
             if missing <= 0:
                 break
-            missing -= spent if at == seen else spent + self._corrections.get(at, 0.0)
-            instant, seen = max(instant, at + self.period), at
+            missing -= charge.cost[self.unit]
+            instant = max(instant, charge.at + self.period)
         return instant + laps * self.period
 
-    def spend(self, amount: float, now: float) -> None:
+    def spend(self, charge: Charge) -> None:
         """See `Bucket`."""
-        log = self._log
-        if log and log[0][0] + self.period <= now:
-            self._expire(now)
-        log.append((now, amount))
-        self.room -= amount
+        self.log(charge)
+        self.room -= charge.cost[self.unit]
 
-    def correct(self, delta: float, at: float) -> None:
+    def correct(self, charge: Charge, actual: Cost) -> None:
         """See `Bucket`."""
-        if delta and at > self._gone:
-            self._corrections[at] = self._corrections.get(at, 0.0) + delta
-            self.room -= delta
+        if charge.at > self._gone:
+            self.room -= actual[self.unit] - charge.cost[self.unit]
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
-        self._expire(now)
+        self.expire(now)
         return self.room
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
@@ -180,14 +191,13 @@ class RollingBucket:
         self.room += capacity - self.capacity
         self.capacity = capacity
 
-    def _expire(self, now: float) -> None:
-        log, period = self._log, self.period
-        while log and log[0][0] + period <= now:
-            at, amount = log.popleft()
-            self.room += amount
-            if self._corrections:
-                self.room += self._corrections.pop(at, 0.0)
-            self._gone = max(self._gone, at)
+    def expire(self, now: float) -> None:
+        """Let come back what is due."""
+        log, period, unit = self._log, self.period, self.unit
+        while log and log[0].at + period <= now:
+            charge = log.popleft()
+            self.room += charge.cost[unit]
+            self._gone = max(self._gone, charge.at)
         if not log:
             self.room = self.capacity  # no rounding is carried over from one idle spell to the next
 
@@ -209,9 +219,7 @@ class CalendarBucket:
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
-        if now >= self._resets_at:
-            self._turn(now)
-        return amount <= self.room
+        return amount <= self.level(now)
 
     def when(self, amount: float, now: float) -> float:
         """See `Bucket`."""
@@ -222,16 +230,16 @@ class CalendarBucket:
         laps = max(math.ceil((amount - max(self.room, 0.0)) / self.capacity) - 1, 0)
         return self._resets_at + laps * self.period
 
-    def spend(self, amount: float, now: float) -> None:
+    def spend(self, charge: Charge) -> None:
         """See `Bucket`."""
-        if now >= self._resets_at:
-            self._turn(now)
-        self.room -= amount
+        if charge.at >= self._resets_at:
+            self._turn(charge.at)
+        self.room -= charge.cost[self.unit]
 
-    def correct(self, delta: float, at: float) -> None:
+    def correct(self, charge: Charge, actual: Cost) -> None:
         """See `Bucket`."""
-        if at >= self._opened:
-            self.room = min(self.room - delta, self.capacity)
+        if charge.at >= self._opened:
+            self.room -= actual[self.unit] - charge.cost[self.unit]
 
     def level(self, now: float) -> float:
         """See `Bucket`."""

@@ -36,6 +36,7 @@ class Catalogue:
         self.tiers: tuple[Tier, ...] = ()
         self.fallback: str | None = None
         self.lines: dict[str, Line] = {}
+        dispatcher.line = self.line
         self._custom: OrderedDict[tuple[tuple[str, ...], ...], Line] = OrderedDict()
         self.chosen: dict[tuple[str, str, int], int] = {}
 
@@ -50,6 +51,7 @@ class Catalogue:
         self._dispatcher.accounts = self._store.accounts
         self._dispatcher.pools = self._store.pools
         gone = self._configure_lines() + self._configure_custom()
+        self._dispatcher.lines = self.lines
         for line in gone:
             self._dispatcher.dismiss(line, UnknownTier(line.name, tuple(self.lines)))
         self._dispatcher.drain()
@@ -64,7 +66,7 @@ class Catalogue:
             else:
                 self._retire(line)
                 line.change_steps(chain, self._steps(chain, tier.name))
-            line.patience, line.stride = tier.patience, 1.0 / tier.weight
+            line.behave(patience=tier.patience, weight=tier.weight)
             self.lines[tier.name] = line
         for line in kept.values():
             self._retire(line)

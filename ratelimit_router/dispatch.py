@@ -17,9 +17,9 @@ from ratelimit_router.account import Account, Cost, Meter
 from ratelimit_router.cooldown import Incident
 from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
 from ratelimit_router.forecast import earliest, reach, still_worth_waiting
-from ratelimit_router.lease import Lease
+from ratelimit_router.lease import Chain, Lease, Wish
 from ratelimit_router.limits import DAY, QUOTAS
-from ratelimit_router.models import Model
+from ratelimit_router.models import Model, check_patience
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.queue import Line, Queue, Waiter
 from ratelimit_router.reasons import Reason, Skipped
@@ -53,10 +53,13 @@ class Dispatcher:
         observers: Iterable[events.Observer],
     ):
         self.clock, self.wall_clock, self._classify = clock, wall_clock, classify
-        self.observers = list(observers)
+        self.observers = tuple(observers)
+        self.observed = bool(self.observers)
         self.accounts: dict[str, Account] = {}
         self.pools: dict[str, Account] = {}
         self.models: dict[str, Model] = {}
+        self.lines: dict[str, Line] = {}
+        self.line: Callable[[Chain], Line]  # also finds the line of a chain of one's own
         self.queue = Queue()
         self.tally = Tally()
         self.closed = False
@@ -66,39 +69,46 @@ class Dispatcher:
 
     # -- asking for a model --------------------------------------------------------------------------------------------
 
-    def admit(self, line: Line, cost: Cost, patience: float) -> Lease | None:
-        """A lease right now, if nobody waits and a model is free. The hot path."""
+    def admit(self, lease: Lease, line: Line, cost: Cost, reach: int) -> bool:
+        """Keep the promise right now, if nobody waits and a model is free. The hot path."""
         if self.queue.length or self.closed:
-            return None
-        now = self.clock()
-        candidate = pick(line.steps, cost, now, 0 if patience else -1)
-        return None if candidate is None else self._grant(candidate, line, cost, now, 0.0)
+            return False
+        now, candidate = self.clock(), line.first
+        if candidate is None or not candidate.account.fits(cost, now):
+            candidate = pick(line.steps, cost, now, reach)
+            if candidate is None:
+                return False
+        if candidate.depth or candidate.account.slots < 0 or self.observed:
+            self._grant(lease, candidate, line, cost, now, 0.0)
+            return True
+        lease.granted(candidate, cost, now, 0.0, ())
+        candidate.account.charge(lease)
+        candidate.chosen += 1
+        return True
 
-    def admit_or_refuse(self, line: Line, cost: Cost, *, priority: int = 0) -> Lease:
-        """A lease right now, in line with those who wait, or NoCapacity."""
+    def admit_or_refuse(self, lease: Lease, line: Line, cost: Cost) -> None:
+        """Keep the promise right now, in line with those who wait, or raise NoCapacity."""
         self._check_open()
         now = self.clock()
-        waiter = Waiter(
-            line, cost, priority=priority, arrived=now, patient_until=now, deadline=math.inf, ticket=(found := _Slot())
-        )
+        waiter = Waiter(line, cost, priority=0, arrived=now, patient_until=now, deadline=math.inf, ticket=Ticket(lease))
         self.queue.add(waiter, len(line.steps) - 1)
         self.drain()
         if waiter.lane >= 0:
             self.queue.remove(waiter)
-            found.error = self._refusal(line, cost, priority, now, NoCapacity)
+            waiter.ticket.error = self._refusal(line, cost, 0, now, NoCapacity)
             self.drain()  # it may have reserved a model
-        if found.lease is None:
-            raise self._told(line, found.error or self._refusal(line, cost, priority, now, NoCapacity))
-        return found.lease
+        if waiter.ticket.error is not None:
+            raise self._told(line, waiter.ticket.error)
 
-    async def wait(self, line: Line, cost: Cost, *, priority: int, timeout: float | None, patience: float) -> Lease:
-        """A lease, as soon as it is this request's turn."""
+    async def wait(self, lease: Lease, line: Line, cost: Cost, wish: Wish) -> None:
+        """Keep the promise as soon as it is this request's turn."""
         self._check_open()
         now = self.clock()
-        deadline = math.inf if timeout is None else now + timeout
+        timeout, patience, priority = _checked(wish, line)
+        deadline = now + timeout
         if (refusal := self._in_vain(line, cost, priority, now, deadline)) is not None:
             raise self._told(line, refusal)
-        future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = Waiter(
             line,
             cost,
@@ -106,25 +116,22 @@ class Dispatcher:
             arrived=now,
             patient_until=now + patience,
             deadline=deadline,
-            ticket=future,
+            ticket=Ticket(lease, future),
         )
         self.queue.add(waiter, reach(self.queue, line, cost, priority, now, patience))
         self.drain()
-        if not future.done() and self.observers:
+        if not future.done() and self.observed:
             told = tuple(found for _, found in reasons(line.steps, cost, now, self.queue.reserved))
             self._emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
         try:
-            return await future
+            await future
         except asyncio.CancelledError:
-            self._abandon(waiter, future)
+            if waiter.lane >= 0:
+                self.queue.remove(waiter)
+                self.drain()
+            else:
+                self.refund(lease)  # granted, and cancelled before it could be used
             raise
-
-    def _abandon(self, waiter: Waiter, future: "asyncio.Future[Lease]") -> None:
-        if waiter.lane >= 0:
-            self.queue.remove(waiter)
-            self.drain()
-        elif not future.cancelled() and future.exception() is None:
-            self.refund(future.result())  # granted, and cancelled before it could be used
 
     def eta(self, line: Line, cost: Cost) -> float:
         """Seconds until a newcomer would probably be served; 0.0 = at once."""
@@ -158,7 +165,7 @@ class Dispatcher:
 
     def _told(self, line: Line, error: Exception) -> Exception:
         self.tally.of(line.name).refused(type(error).__name__)
-        if self.observers:
+        if self.observed:
             retry_at = getattr(error, "retry_at", math.inf)
             self._emit(events.Refused(at=self.clock(), tier=line.name, error=type(error).__name__, retry_at=retry_at))
         return error
@@ -169,28 +176,27 @@ class Dispatcher:
 
     # -- granting ------------------------------------------------------------------------------------------------------
 
-    def _grant(self, candidate: Candidate, line: Line, cost: Cost, now: float, waited: float) -> Lease:
+    def _grant(self, lease: Lease, candidate: Candidate, line: Line, cost: Cost, now: float, waited: float) -> None:
         account = candidate.account
         passed: tuple[Skipped, ...] = ()
         if candidate.depth:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
             self._fell_back(line, candidate, passed, now)
-        account.charge(cost, now)
+        lease.granted(candidate, cost, now, waited, passed)
+        account.charge(lease)
         candidate.chosen += 1
-        lease = Lease(self, candidate, cost, now, waited, passed)
         if account.slots < 0:
             self._guard(lease, account, now)
-        if self.observers:
+        if self.observed:
             self._emit(
                 events.Routed(
                     at=now, tier=candidate.tier, model=candidate.model.name, depth=candidate.depth, waited=waited
                 )
             )
-        return lease
 
     def _guard(self, lease: Lease, account: Account, now: float) -> None:
         for one in (account, *account.pools):
-            if one.cooldown.probing and self.observers:
+            if one.cooldown.probing and self.observed:
                 self._emit(events.Probed(at=now, model=one.name))
         account.guard(lease, now)
         lease.pool_epochs = tuple(pool.cooldown.epoch for pool in account.pools)
@@ -198,7 +204,7 @@ class Dispatcher:
     def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
         first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
         self.tally.of(line.name).fell_back(first, to, reason)
-        if self.observers:
+        if self.observed:
             self._emit(events.FellBack(at=now, tier=line.name, from_model=first, to_model=to, reason=reason))
 
     def drain(self, at: float = -math.inf) -> None:
@@ -218,27 +224,25 @@ class Dispatcher:
         self._set_timer(min(wake, self.queue.next_alarm()), now)
 
     def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
-        ticket = waiter.ticket
-        if isinstance(ticket, asyncio.Future) and ticket.done():
+        ticket, now = waiter.ticket, self.clock()
+        if ticket.gone:
             return  # cancelled in this very turn of the loop
-        now = self.clock()
         waited = now - waiter.arrived
-        lease = self._grant(candidate, waiter.line, waiter.cost, now, waited)
-        self.tally.of(waiter.line.name).waited(waited)
-        if isinstance(ticket, asyncio.Future):
-            ticket.set_result(lease)
-        elif isinstance(ticket, _Slot):
-            ticket.lease = lease
+        self._grant(ticket.lease, candidate, waiter.line, waiter.cost, now, waited)
+        if ticket.future is not None:
+            if waited > 0:
+                self.tally.of(waiter.line.name).waited(waited)
+            ticket.future.set_result(None)
 
     def _give_up(self, waiter: Waiter) -> None:
         self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, self.clock(), NoCapacity))
 
     def _refuse(self, waiter: Waiter, error: Exception) -> None:
         ticket = waiter.ticket
-        if isinstance(ticket, _Slot):
+        if ticket.future is None:
             ticket.error = error
-        elif isinstance(ticket, asyncio.Future) and not ticket.done():
-            ticket.set_exception(self._told(waiter.line, error))
+        elif not ticket.gone:
+            ticket.future.set_exception(self._told(waiter.line, error))
 
     def _set_timer(self, wake: float, now: float) -> None:
         if wake == self._timer_at:
@@ -262,75 +266,63 @@ class Dispatcher:
 
     # -- after the call ------------------------------------------------------------------------------------------------
 
-    def settle(self, lease: Lease, input_tokens: float | None, output_tokens: float | None) -> None:
-        """See `Lease.settle`."""
-        if lease.over:
-            return
-        lease.over = True
-        account, cost, now = lease.candidate.account, lease.cost, self.clock()
-        inputs = cost[1] if input_tokens is None else input_tokens
-        outputs = cost[2] if output_tokens is None else output_tokens
-        if inputs != cost[1] or outputs != cost[2]:
-            account.correct(cost, (1, inputs, outputs, inputs + outputs), lease.at)
-        account.settled += 1
-        account.input_tokens += inputs
-        account.output_tokens += outputs
-        account.release(lease.at, now)
-        if account.slots < 0 or account.adapted:
-            self._succeeded(lease, account, now)
-        if self.queue.length:
-            self.drain()
-        if self.observers:
-            self._emit(
-                events.Settled(
-                    at=now,
-                    tier=lease.tier,
-                    model=account.name,
-                    input_tokens=inputs,
-                    output_tokens=outputs,
-                    held=now - lease.at,
-                )
-            )
+    def succeeded(self, lease: Lease) -> None:
+        """The service answered: cooldowns end, ramps widen, cuts grow back. Also gives back the places in pools."""
+        for pool in lease.candidate.account.pools:
+            pool.in_flight -= 1
+            pool.settled += 1
+        self._answered(lease)
 
-    def _succeeded(self, lease: Lease, account: Account, now: float) -> None:
-        for one, epoch in zip((account, *account.pools), (lease.epoch, *lease.pool_epochs), strict=False):
-            if one.cooldown.succeeded(lease, epoch) and self.observers:
+    def _answered(self, lease: Lease) -> None:
+        account, now = lease.candidate.account, self.clock()
+        for one, epoch in zip((account, *account.pools), lease.epochs, strict=False):
+            if one.cooldown.succeeded(lease, epoch) and self.observed:
                 self._emit(events.Recovered(at=now, model=one.name))
         account.recover(now)
 
+    def settled(self, lease: Lease) -> None:
+        """A call went well, and somebody wants to know."""
+        now, (_, inputs, outputs, _) = self.clock(), lease.cost
+        self._emit(
+            events.Settled(
+                at=now,
+                tier=lease.tier,
+                model=lease.model.name,
+                input_tokens=inputs,
+                output_tokens=outputs,
+                held=now - lease.at,
+            )
+        )
+
     def refund(self, lease: Lease) -> None:
         """See `Lease.cancel`."""
-        if not lease.over:
-            lease.over = True
+        if lease.end():
             self._undo(lease)
             self.drain()
 
     def _undo(self, lease: Lease) -> None:
-        account = lease.candidate.account
-        account.correct(lease.cost, (0, 0, 0, 0), lease.at)
+        lease.candidate.account.correct(lease, (0, 0, 0, 0))
         self._let_go(lease)
 
     def _let_go(self, lease: Lease) -> None:
         account = lease.candidate.account
-        account.release(lease.at, self.clock())
+        account.release(lease, self.clock())
         for one in (account, *account.pools):
             one.cooldown.released(lease)
 
     def fail(self, lease: Lease, error: BaseException | Outcome) -> Outcome:
         """See `Lease.fail`."""
         outcome = error if isinstance(error, Outcome) else self._classify(lease.model, error)
-        if lease.over:
+        if not lease.end():
             return outcome
-        lease.over = True
         outcome = _believable(outcome)
         if outcome.kind in _REJECTIONS:
             self._rejected(lease, outcome)
         elif outcome.kind is Kind.NOT_SENT:
             self._undo(lease)
         elif outcome.kind in _CONCLUSIVE:
-            account, now = lease.candidate.account, self.clock()
-            account.release(lease.at, now)
-            self._succeeded(lease, account, now)
+            lease.candidate.account.release(lease, self.clock())
+            self._answered(lease)
         else:
             self._unanswered(lease, outcome)
         self.drain()
@@ -339,17 +331,17 @@ class Dispatcher:
     def _unanswered(self, lease: Lease, outcome: Outcome) -> None:
         account, now = lease.candidate.account, self.clock()
         if outcome.kind is Kind.TIMEOUT and account.cooldown.probing:  # a probe that is not answered has failed
-            account.release(lease.at, now)
+            account.release(lease, now)
             self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED), now)
         else:
             self._let_go(lease)
 
     def _rejected(self, lease: Lease, outcome: Outcome) -> None:
         account, now = lease.candidate.account, self.clock()
-        account.release(lease.at, now)
+        account.release(lease, now)
         key = (outcome.kind.value, outcome.quota or "")
         account.rejections[key] = account.rejections.get(key, 0) + 1
-        if self.observers:
+        if self.observed:
             self._emit(
                 events.Rejected(
                     at=now,
@@ -365,13 +357,13 @@ class Dispatcher:
             self._close_key(lease, outcome, now)
             return
         pool, _, quota = (outcome.quota or "").rpartition(".")
-        for one, epoch in zip(account.pools, lease.pool_epochs, strict=False):
+        for one, epoch in zip(account.pools, lease.epochs[1:], strict=False):
             if one.name == pool:
                 account.cooldown.released(lease)
                 self._cool(lease, one, epoch, _renamed(outcome, quota), now)
                 return
         self._cool(lease, account, lease.epoch, outcome, now)
-        if outcome.kind is Kind.MODEL_GONE and self.observers:
+        if outcome.kind is Kind.MODEL_GONE and self.observed:
             self._emit(events.ModelRemoved(at=now, model=account.name))
 
     def _close_key(self, lease: Lease, outcome: Outcome, now: float) -> None:
@@ -381,7 +373,7 @@ class Dispatcher:
         for name in names:
             account = self.accounts.get(name, lease.candidate.account)
             self._cool(lease, account, account.cooldown.epoch, outcome, now)
-        if self.observers:
+        if self.observed:
             self._emit(events.KeyRefused(at=now, models=tuple(names), kind=outcome.kind.value))
 
     def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome, now: float) -> None:
@@ -389,7 +381,7 @@ class Dispatcher:
         for one in self.accounts.values():
             if account in one.pools:
                 one.rebuild()
-        if self.observers:
+        if self.observed:
             for meter in learned:
                 self._emit(_learned(account, meter, now))
             if incident is not None:
@@ -412,7 +404,7 @@ class Dispatcher:
         for fact in parse_headers(headers, self.wall_clock()).quotas:
             if fact.limit:
                 for meter in account.learn_limit(fact.quota, fact.limit, now):
-                    if self.observers:
+                    if self.observed:
                         self._emit(_learned(account, meter, now))
             if fact.remaining is not None:
                 account.lower(fact.quota, fact.remaining, now)
@@ -440,14 +432,28 @@ class Dispatcher:
                 log.exception("an observer failed on %s", type(event).__name__)
 
 
-class _Slot:
-    """Where a request that does not wait finds what it was given."""
+class Ticket:
+    """What a waiter waits for: its lease, and how it learns of it (`future` None: it does not wait)."""
 
-    __slots__ = ("error", "lease")
+    __slots__ = ("error", "future", "lease")
 
-    def __init__(self) -> None:
-        self.lease: Lease | None = None
+    def __init__(self, lease: Lease, future: "asyncio.Future[None] | None" = None):
+        self.lease, self.future = lease, future
         self.error: Exception | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Nobody is there any more to take the lease."""
+        return self.future is not None and self.future.done()
+
+
+def _checked(wish: Wish, line: Line) -> tuple[float, float, int]:
+    timeout, patience, priority = wish
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout must be None or 0 or more seconds, not {timeout!r}")
+    if patience is not None:
+        check_patience(patience)
+    return math.inf if timeout is None else timeout, line.patience if patience is None else patience, priority
 
 
 def _is_daily(found: Skipped) -> bool:

@@ -6,6 +6,7 @@ from ratelimit_router.account import Account
 from ratelimit_router.catalogue import CUSTOM, Catalogue
 from ratelimit_router.cooldown import State
 from ratelimit_router.dispatch import Dispatcher
+from ratelimit_router.selection import reasons
 from ratelimit_router.snapshot import (
     CooldownSnapshot,
     ModelSnapshot,
@@ -26,6 +27,7 @@ def snapshot(dispatcher: Dispatcher, catalogue: Catalogue) -> RouterSnapshot:
         models={name: _model(account, now) for name, account in dispatcher.accounts.items()},
         pools={name: _pool(account, now) for name, account in dispatcher.pools.items()},
         tiers=_tiers(dispatcher, catalogue, now),
+        routes=catalogue.routes(),
     )
 
 
@@ -39,6 +41,7 @@ def _model(account: Account, now: float) -> ModelSnapshot:
         granted=account.granted,
         settled=account.settled,
         rejected=sum(account.rejections.values()),
+        rejections=dict(account.rejections),
         input_tokens=account.input_tokens,
         output_tokens=account.output_tokens,
     )
@@ -92,17 +95,23 @@ def _tiers(dispatcher: Dispatcher, catalogue: Catalogue, now: float) -> dict[str
     for (tier, _, _), count in catalogue.routes().items():
         granted[tier] = granted.get(tier, 0) + count
     names = [*catalogue.lines, *([CUSTOM] if CUSTOM in granted else [])]
-    found = {}
-    for name in names:
-        lines = [line for line in catalogue.waiting() if line.name == name]
-        arrivals = [head.arrived for line in lines for head in line.heads()]
-        tally = dispatcher.tally.of(name)
-        found[name] = TierSnapshot(
-            name=name,
-            queued=sum(line.length for line in lines),
-            oldest_wait=now - min(arrivals, default=now),
-            granted=granted.get(name, 0),
-            waited=tally.waits,
-            waited_seconds=tally.waited_seconds,
-        )
-    return found
+    return {name: _tier(name, granted.get(name, 0), dispatcher, catalogue, now) for name in names}
+
+
+def _tier(name: str, granted: int, dispatcher: Dispatcher, catalogue: Catalogue, now: float) -> TierSnapshot:
+    lines = [line for line in catalogue.waiting() if line.name == name]
+    heads = sorted((head for line in lines for head in line.heads()), key=lambda one: one.arrived)
+    blocked = reasons(heads[0].line.steps, heads[0].cost, now, dispatcher.queue.reserved) if heads else ()
+    tally = dispatcher.tally.of(name)
+    return TierSnapshot(
+        name=name,
+        queued=sum(line.length for line in lines),
+        oldest_wait=now - heads[0].arrived if heads else 0.0,
+        blocked=tuple(found for _, found in blocked),
+        granted=granted,
+        waits=tally.waits,
+        waited_seconds=tally.waited_seconds,
+        waits_by_class=tuple(tally.waits_by_class),
+        fallbacks=dict(tally.fallbacks),
+        refusals=dict(tally.refusals),
+    )

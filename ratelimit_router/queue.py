@@ -15,6 +15,7 @@ import math
 from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ratelimit_router.account import Account, Cost
 from ratelimit_router.models import Step
@@ -29,7 +30,7 @@ class Waiter:
     __slots__ = ("arrived", "cost", "deadline", "lane", "line", "patient_until", "priority", "seq", "ticket")
 
     def __init__(
-        self, line: "Line", cost: Cost, *, priority: int, arrived: float, patient_until: float, deadline: float, ticket: object
+        self, line: "Line", cost: Cost, *, priority: int, arrived: float, patient_until: float, deadline: float, ticket: Any
     ):
         self.line, self.cost, self.priority, self.arrived = line, cost, priority, arrived
         self.patient_until, self.deadline = patient_until, deadline
@@ -94,22 +95,30 @@ class Lane:
 class Line:
     """Everybody who waits for one chain."""
 
-    __slots__ = ("chain", "lanes", "length", "name", "patience", "served", "steps", "stride")
+    __slots__ = ("chain", "first", "lanes", "length", "name", "patience", "reach", "served", "steps", "stride")
 
     def __init__(
         self, name: str, chain: tuple[Step, ...], steps: Steps, *, weight: float = 1.0, patience: float = 0.0
     ):
-        self.name, self.chain, self.steps, self.patience = name, chain, steps, patience
-        self.stride = 1.0 / weight
+        self.name, self.chain, self.steps = name, chain, steps
+        self.first = steps[0][0] if len(steps[0]) == 1 else None  # looked at before anything else, on the hot path
+        self.behave(patience=patience, weight=weight)
         self.served = 0.0  # virtual time: what it has been served, over its weight
         self.lanes = [Lane() for _ in steps]
         self.length = 0
+
+    def behave(self, *, patience: float, weight: float) -> None:
+        """How long a better step is waited for, and the share when several lines wait for the same models."""
+        self.patience = patience
+        self.reach = 0 if patience else -1  # the steps that a newcomer may take without a look at the forecast
+        self.stride = 1.0 / weight
 
     def change_steps(self, chain: tuple[Step, ...], steps: Steps) -> None:
         """Another chain from now on. Everybody keeps the place in line; who would take any step still does."""
         waiters = sorted(self, key=lambda one: one.seq)
         was_last, last = len(self.lanes) - 1, len(steps) - 1
         self.chain, self.steps = chain, steps
+        self.first = steps[0][0] if len(steps[0]) == 1 else None
         self.lanes = [Lane() for _ in steps]
         for waiter in waiters:
             waiter.lane = last if waiter.lane == was_last else min(waiter.lane, last)

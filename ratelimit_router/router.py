@@ -6,86 +6,29 @@ It is not thread-safe: one router belongs to one event loop. What it decides sta
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, Self, TypeVar
 
-from ratelimit_router.account import Cost
 from ratelimit_router.attempts import Attempt, Attempts
 from ratelimit_router.catalogue import Catalogue
 from ratelimit_router.dispatch import Dispatcher
 from ratelimit_router.errors import RouterClosed
 from ratelimit_router.events import Observer
 from ratelimit_router.inspection import snapshot
-from ratelimit_router.lease import Lease
+from ratelimit_router.lease import Chain, Lease, cost_of
 from ratelimit_router.messages import Chunk, Reply, Request, Usage
-from ratelimit_router.models import Model, Pool, Tier, check_patience
+from ratelimit_router.models import Model, Pool, Tier
 from ratelimit_router.provider import Provider
 from ratelimit_router.registry import Registry
 from ratelimit_router.snapshot import RouterSnapshot
 from ratelimit_router.stores.memory import MemoryStore
 from ratelimit_router.topology import AccountFactory
 
-__all__ = ["Chain", "Route", "Router"]
+__all__ = ["Router"]
 
 T = TypeVar("T")
 
-Chain = str | Sequence[str | Sequence[str]]
-"""A tier's name, or a chain of one's own: `["pro", ("flash", "lite")]`."""
-
 _KEEP: Literal["keep"] = "keep"
-_ONE: Cost = (1, 0, 0, 0)
-
-
-class Route:
-    """The promise of a lease: await it, or `async with` it, once.
-
-    Leaving the block settles the lease with its estimate, unless it was settled inside; an exception that leaves it is
-    classified by the model's provider, acted upon, and goes on to the caller.
-    """
-
-    __slots__ = ("_chain", "_lease", "_patience", "_priority", "_router", "_timeout", "_tokens")
-
-    def __init__(
-        self,
-        router: "Router",
-        chain: Chain,
-        tokens: "int | Usage",
-        timeout: float | None,
-        patience: float | None,
-        priority: int,
-    ):
-        self._router = router
-        self._chain = chain
-        self._tokens = tokens
-        self._timeout = timeout
-        self._patience = patience
-        self._priority = priority
-
-    def __await__(self) -> Generator[Any, None, Lease]:
-        router = self._router
-        line = router._line(self._chain)
-        cost = _cost(self._tokens) if self._tokens else _ONE
-        patience = line.patience if self._patience is None else _checked_patience(self._patience)
-        lease = router._dispatcher.admit(line, cost, patience)
-        if lease is None:
-            timeout = None if self._timeout is None else _checked_timeout(self._timeout)
-            lease = yield from router._dispatcher.wait(
-                line, cost, priority=self._priority, timeout=timeout, patience=patience
-            ).__await__()
-        return lease
-
-    async def __aenter__(self) -> Lease:
-        self._lease = lease = await self
-        return lease
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._lease.settle()
-        else:
-            self._lease.fail(error)
 
 
 class Router:
@@ -157,7 +100,7 @@ class Router:
         timeout: float | None = None,
         patience: float | None = None,
         priority: int = 0,
-    ) -> Route:
+    ) -> Lease:
         """A lease on the best available model along the chain, when it is this request's turn.
 
         `tokens`: what the call will probably use; a number counts as input. `timeout`: seconds that it may take until
@@ -167,17 +110,20 @@ class Router:
         Awaiting it raises UnknownTier, RouteTimeout (as soon as it is known), QuotaExhausted, RequestTooLarge,
         NoCapacity (nothing can ever serve this), RouterClosed.
         """
-        return Route(self, chain, tokens, timeout, patience, priority)
+        if timeout is None and patience is None and not priority:
+            return Lease(self._dispatcher, chain, tokens)
+        return Lease(self._dispatcher, chain, tokens, (timeout, patience, priority))
 
     def route_nowait(self, chain: Chain, *, tokens: int | Usage = 0) -> Lease:
         """A lease at once, or NoCapacity with the instant at which to try again. Nobody in line is overtaken."""
-        line = self._line(chain)
-        cost = _cost(tokens) if tokens else _ONE
-        return self._dispatcher.admit(line, cost, 0.0) or self._dispatcher.admit_or_refuse(line, cost)
+        lease, line, cost = Lease(self._dispatcher, chain), self._line(chain), cost_of(tokens)
+        if not self._dispatcher.admit(lease, line, cost, -1):
+            self._dispatcher.admit_or_refuse(lease, line, cost)
+        return lease
 
     def eta(self, chain: Chain, *, tokens: int | Usage = 0) -> float:
         """Seconds until a model would be free for a newcomer; 0.0 = now, infinity = not by itself, or not yet known."""
-        return self._dispatcher.eta(self._line(chain), _cost(tokens))
+        return self._dispatcher.eta(self._line(chain), cost_of(tokens))
 
     # -- retry along the chain -----------------------------------------------------------------------------------------
 
@@ -210,8 +156,8 @@ class Router:
     ) -> Attempts:
         self._line(chain)  # an unknown tier is known now
 
-        def route(left: float | None) -> Route:
-            return Route(self, chain, tokens, left, patience, priority)
+        def route(left: float | None) -> Lease:
+            return Lease(self._dispatcher, chain, tokens, (left, patience, priority))
 
         return Attempts(route, clock=self._dispatcher.clock, timeout=timeout, max_attempts=max_attempts)
 
@@ -309,25 +255,6 @@ class Router:
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
-
-
-def _cost(tokens: int | Usage) -> Cost:
-    if isinstance(tokens, Usage):
-        return 1, tokens.input_tokens, tokens.output_tokens, tokens.total_tokens
-    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0 <= tokens < float("inf"):
-        raise ValueError(f"tokens must be a number of tokens that is not negative, or a Usage, not {tokens!r}")
-    return 1, tokens, 0, tokens
-
-
-def _checked_patience(patience: float) -> float:
-    check_patience(patience)
-    return patience
-
-
-def _checked_timeout(timeout: float) -> float:
-    if not timeout >= 0:
-        raise ValueError(f"timeout must be None or 0 or more seconds, not {timeout!r}")
-    return timeout
 
 
 def _settle(lease: Lease, usage: Usage) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ratelimit_router.reasons import Skipped
+
 __all__ = ["CooldownSnapshot", "ModelSnapshot", "PoolSnapshot", "QuotaSnapshot", "RouterSnapshot", "TierSnapshot"]
 
 
@@ -31,7 +33,10 @@ class CooldownSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSnapshot:
-    """One model. `state`: ready, slow_start, cooling, probing or closed. The counts are since the router was made."""
+    """One model. `state`: ready, slow_start, cooling, probing or closed. The counts are since the router was made.
+
+    `rejections`: (kind, quota or "") -> count.
+    """
 
     name: str
     state: str
@@ -41,6 +46,7 @@ class ModelSnapshot:
     granted: int
     settled: int
     rejected: int
+    rejections: Mapping[tuple[str, str], int]
     input_tokens: float
     output_tokens: float
 
@@ -58,21 +64,31 @@ class PoolSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierSnapshot:
-    """One tier. `oldest_wait`: seconds that the first in line has waited. `waited_seconds`: of all that were granted."""
+    """One tier. `oldest_wait`: seconds that whoever is served next has waited so far.
+
+    `blocked`: why each model cannot serve that request now; empty when nobody waits. `waits` (how many had to wait),
+    `waited_seconds` and `waits_by_class` (counts up to each bound of `tally.WAIT_BUCKETS`, then the rest) tell of
+    requests that were served; so does `granted`. `fallbacks`: (from model, to model, reason) -> count. `refusals`: error -> count.
+    """
 
     name: str
     queued: int
     oldest_wait: float
+    blocked: tuple[Skipped, ...]
     granted: int
-    waited: int
+    waits: int
     waited_seconds: float
+    waits_by_class: tuple[int, ...]
+    fallbacks: Mapping[tuple[str, str, str], int]
+    refusals: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSnapshot:
-    """Everything, at the instant `at` of the router's clock (seconds)."""
+    """Everything, at the instant `at` of the router's clock (seconds). `routes`: (tier, model, depth) -> leases."""
 
     at: float
     models: Mapping[str, ModelSnapshot]
     pools: Mapping[str, PoolSnapshot]
     tiers: Mapping[str, TierSnapshot]
+    routes: Mapping[tuple[str, str, int], int]

@@ -1,0 +1,1 @@
+"""Ready-made observers: Prometheus metrics and structlog events. Each needs the extra of its name."""
