@@ -13,7 +13,7 @@ from ratelimit_router_providers.estimates import estimated_usage, estimated_usag
 from ratelimit_router_providers.failures import failed
 from ratelimit_router_providers.gemini_clients import ClientFactory, Clients
 from ratelimit_router_providers.gemini_reply import Piece, Progress, word
-from ratelimit_router_providers.gemini_request import call_config, call_timeout
+from ratelimit_router_providers.gemini_request import call_config, call_timeout, prompt_of
 from ratelimit_router_providers.gemini_stream import GeminiStream
 from ratelimit_router_providers.google_faults import outcome
 from ratelimit_router_providers.google_keys import api_key
@@ -94,10 +94,10 @@ class GeminiProvider:
     async def _ask(self, model: Model, request: Request) -> Reply | RouterError:
         try:
             timeout = call_timeout(request, self._timeout)
-            config = call_config(model, request, timeout)
             models = self._clients.client(self._key(model), model.base_url).aio.models
+            config = call_config(model, request, timeout)
             async with asyncio.timeout(timeout):
-                response = await models.generate_content(model=model.id, contents=request.prompt, config=config)
+                response = await models.generate_content(model=model.id, contents=prompt_of(request), config=config)
             return _reply(model, request, response)
         except Exception as error:  # noqa: BLE001 -- an SDK may raise anything; all of it becomes one of ours
             return failed(error, value_error=Kind.BAD_REQUEST)
@@ -105,9 +105,9 @@ class GeminiProvider:
     def _start(self, model: Model, request: Request) -> GeminiStream | RouterError:
         try:
             timeout = call_timeout(request, self._timeout)
-            config = call_config(model, request, timeout)
             models = self._clients.client(self._key(model), model.base_url).aio.models
-            start = models.generate_content_stream(model=model.id, contents=request.prompt, config=config)
+            config = call_config(model, request, timeout)
+            start = models.generate_content_stream(model=model.id, contents=prompt_of(request), config=config)
             return GeminiStream(start, timeout)
         except Exception as error:  # noqa: BLE001 -- as above
             return failed(error, value_error=Kind.BAD_REQUEST)

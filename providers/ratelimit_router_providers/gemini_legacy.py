@@ -16,7 +16,7 @@ from ratelimit_router.outcomes import Outcome
 from ratelimit_router_providers.estimates import estimated_usage, estimated_usage_of
 from ratelimit_router_providers.failures import failed
 from ratelimit_router_providers.gemini_reply import Piece, Progress, word
-from ratelimit_router_providers.gemini_request import call_timeout, merged_options
+from ratelimit_router_providers.gemini_request import call_timeout, merged_options, prompt_of
 from ratelimit_router_providers.google_faults import outcome
 from ratelimit_router_providers.google_keys import api_key
 from ratelimit_router_providers.legacy_clients import LegacyClients, load_sdk
@@ -139,7 +139,7 @@ def _message(model: Model, request: Request) -> Any:
     generator = sdk.GenerativeModel(
         model.id, generation_config=options, system_instruction=request.system or None, **beside
     )
-    message = generator._prepare_request(contents=request.prompt, tools=None, tool_config=None)
+    message = generator._prepare_request(contents=prompt_of(request), tools=None, tool_config=None)
     message.contents[-1].role = "user"
     return message
 

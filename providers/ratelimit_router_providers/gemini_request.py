@@ -11,7 +11,7 @@ from ratelimit_router.models import Model
 if TYPE_CHECKING:
     from google.genai.types import GenerateContentConfig
 
-__all__ = ["call_config", "call_timeout", "merged_options"]
+__all__ = ["call_config", "call_timeout", "merged_options", "prompt_of"]
 
 _REFUSED = ("http_options", "automatic_function_calling", "automatic_continuation")
 
@@ -22,6 +22,13 @@ def call_timeout(request: Request, default: float) -> float:
     if not 0 < timeout < math.inf:
         raise BadRequest(f"a timeout must be a finite number of seconds above 0, not {timeout!r}")
     return timeout
+
+
+def prompt_of(request: Request) -> str:
+    """The prompt. Raises BadRequest if it is empty: the service would refuse it, and count the call."""
+    if not request.prompt:
+        raise BadRequest("the prompt is empty")
+    return request.prompt
 
 
 def merged_options(model: Model, request: Request, refused: tuple[str, ...] = _REFUSED) -> dict[str, Any]:

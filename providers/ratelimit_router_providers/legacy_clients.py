@@ -94,7 +94,7 @@ def _interceptor(rest: Any) -> Any:
     """Sees every stream before the SDK reads it: an error object in the middle would pass for an empty piece."""
     streaming = importlib.import_module("google.api_core.rest_streaming")
 
-    class Pieces(streaming.ResponseIterator):  # type: ignore[misc]  # imported when it is needed
+    class Pieces(streaming.ResponseIterator):  # type: ignore[misc, name-defined]  # imported when it is needed
         def _create_grab(self) -> Any:
             take = super()._create_grab()
 
@@ -106,7 +106,7 @@ def _interceptor(rest: Any) -> Any:
 
             return grab
 
-    class Interceptor(rest.GenerativeServiceRestInterceptor):  # type: ignore[misc, name-defined]
+    class Interceptor(rest.GenerativeServiceRestInterceptor):  # type: ignore[misc]
         def post_stream_generate_content(self, response: Any) -> Any:
             return Pieces(response._response, response._response_message_cls)
 

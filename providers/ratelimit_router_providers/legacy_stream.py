@@ -41,15 +41,24 @@ class LegacyStream:
         self._pieces.cancel()
 
     def _read(self) -> Any:
-        with self._lock:
-            self._reading = True
+        if not self._begin():
+            return None
         try:
             if self._pieces is None:
                 self._pieces = self._start()
             return next(self._pieces, None)
         finally:
-            with self._lock:
-                self._reading = False
-                abandoned = self._pieces if self._closed else None
-            if abandoned is not None:
-                abandoned.cancel()
+            if self._end():
+                self._pieces.cancel()
+
+    def _begin(self) -> bool:
+        """Whether it may be read: not once it is closed."""
+        with self._lock:
+            self._reading = not self._closed
+            return self._reading
+
+    def _end(self) -> bool:
+        """Whether it was closed meanwhile, and there is something to close."""
+        with self._lock:
+            self._reading = False
+            return self._closed and self._pieces is not None
