@@ -24,6 +24,8 @@ __all__ = ["Config", "check_keys", "load_config", "parse_config"]
 
 _TOP = ("models", "pools", "tiers", "router")
 _FOREIGN = ("simulation",)  # what the simulated service reads; commands own the table of their name
+_STORE = "memory:"
+_SLOW_START = 64
 _MODEL = ("provider", "id", "key", "limits", "pools", "base_url", "options")
 _LIMIT = tuple(each.name for each in fields(Limit))
 _LIMITS = tuple(each.name for each in fields(Limits))
@@ -37,8 +39,8 @@ class Config:
     tiers: tuple[Tier, ...]
     pools: tuple[Pool, ...] = ()
     fallback: str | None = None
-    store: str = "memory:"
-    slow_start: int = 64
+    store: str = _STORE
+    slow_start: int | None = _SLOW_START
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     file: str | None = field(default=None, compare=False)
     key_lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -126,13 +128,19 @@ def _options(table: Table, models: Collection[str]) -> dict[str, Any]:
     fallback = table.text("fallback")
     if fallback is not None and fallback not in models:
         table.refuse(f"no model is called {fallback[:60]!r}{did_you_mean(fallback, models)}", "fallback")
-    found = {"fallback": fallback, "store": _store(table), "slow_start": table.whole("slow_start")}
-    return {name: value for name, value in found.items() if value is not None}
+    return {"fallback": fallback, "store": _store(table), "slow_start": _slow_start(table)}
 
 
-def _store(table: Table) -> str | None:
-    store = table.text("store")
-    if store in (None, "memory:"):
+def _slow_start(table: Table) -> int | None:
+    """How many unanswered calls a fresh model may have; None, for which the file says `false`: any number."""
+    if table.values.get("slow_start") is False:
+        return None
+    return table.whole("slow_start") or _SLOW_START
+
+
+def _store(table: Table) -> str:
+    store = table.text("store") or _STORE
+    if store == _STORE:
         return store
     kind = re.match(r"[a-z][a-z0-9+]{0,20}(?=:)", store)  # never the whole URL: it may hold a password
     told = f'"{kind[0]}:" does not exist in this version' if kind else "must be the URL of a store"

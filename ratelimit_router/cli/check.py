@@ -47,7 +47,8 @@ def _show(explanation: Explanation) -> None:
     if report["pools"]:
         console.print(_limits("Limits of pools", report["pools"]))
     console.print(_tiers(report["tiers"]))
-    options = f"store {report['store']}, slow start {report['slow_start']}, fallback {report['fallback'] or 'none'}"
+    slow_start = "off" if report["slow_start"] is None else report["slow_start"]
+    options = f"store {report['store']}, slow start {slow_start}, fallback {report['fallback'] or 'none'}"
     console.print(Text(one_line(f"{report['file']} is right: {options}")), soft_wrap=True)
     for note in explanation.notes:
         console.print(Text(one_line(f"note: {note}")), soft_wrap=True)

@@ -132,6 +132,14 @@ def test_a_reset_time_makes_a_limit_a_calendar_one() -> None:
     assert config.models[0].limits.rpd == Limit(5, refill="calendar", resets="09:00 Europe/Rome")
 
 
+def test_the_slow_start_can_be_switched_off() -> None:
+    """`false` lets a fresh model take any number of unanswered calls; `true` says nothing and is refused."""
+    document = {"models": {"m": {}}, "tiers": {"t": {"chain": ["m"]}}, "router": {"slow_start": False}}
+    assert parse_config(document).slow_start is None
+    with pytest.raises(ConfigError, match=r"^router\.slow_start: must be a number, not true or false"):
+        parse_config(document | {"router": {"slow_start": True}})
+
+
 GOOD = '[models.flash]\nlimits = { rpm = 10 }\n[models.lite]\n[tiers.hot]\nchain = ["flash"]\n'
 
 DEFECTS = {
