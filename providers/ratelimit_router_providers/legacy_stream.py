@@ -48,8 +48,8 @@ class LegacyStream:
                 self._pieces = self._start()
             return next(self._pieces, None)
         finally:
-            if self._end():
-                self._pieces.cancel()
+            if (abandoned := self._end()) is not None:
+                abandoned.cancel()
 
     def _begin(self) -> bool:
         """Whether it may be read: not once it is closed."""
@@ -57,8 +57,8 @@ class LegacyStream:
             self._reading = not self._closed
             return self._reading
 
-    def _end(self) -> bool:
-        """Whether it was closed meanwhile, and there is something to close."""
+    def _end(self) -> Any:
+        """The pieces, if they were closed meanwhile."""
         with self._lock:
             self._reading = False
-            return self._closed and self._pieces is not None
+            return self._pieces if self._closed else None

@@ -59,13 +59,15 @@ def test_nothing_is_sent_again(wire: Any, status: int) -> None:
     """Neither the SDK's retry on 503 nor google-auth's on 401 sends a second request."""
 
     async def main() -> None:
-        async with wire(wire.always(lambda: wire.reply({"error": {}}, status))) as server:
-            async with contextlib.aclosing(GeminiLegacyProvider()) as provider:
-                with pytest.raises(errors.ProviderError):
-                    await provider.generate(model_at(server), ASK)
-                with pytest.raises(errors.ProviderError):
-                    _ = [chunk async for chunk in provider.stream(model_at(server), ASK)]
-                assert len(server.sent) == 2
+        async with (
+            wire(wire.always(lambda: wire.reply({"error": {}}, status))) as server,
+            contextlib.aclosing(GeminiLegacyProvider()) as provider,
+        ):
+            with pytest.raises(errors.ProviderError):
+                await provider.generate(model_at(server), ASK)
+            with pytest.raises(errors.ProviderError):
+                _ = [chunk async for chunk in provider.stream(model_at(server), ASK)]
+            assert len(server.sent) == 2
 
     asyncio.run(main())
 
@@ -81,10 +83,12 @@ def test_thinking_tokens_are_what_the_total_has_beyond_its_parts(wire: Any, body
     }
 
     async def main() -> None:
-        async with wire(wire.always(lambda: wire.reply(body(usage=usage)))) as server:
-            async with contextlib.aclosing(GeminiLegacyProvider()) as provider:
-                reply = await provider.generate(model_at(server), ASK)
-                assert reply.usage == Usage(input_tokens=100, output_tokens=57, cached_tokens=40)
+        async with (
+            wire(wire.always(lambda: wire.reply(body(usage=usage)))) as server,
+            contextlib.aclosing(GeminiLegacyProvider()) as provider,
+        ):
+            reply = await provider.generate(model_at(server), ASK)
+            assert reply.usage == Usage(input_tokens=100, output_tokens=57, cached_tokens=40)
 
     asyncio.run(main())
 

@@ -79,12 +79,14 @@ def test_no_function_is_called_and_no_continuation_followed(wire: Any, body: Any
 
     async def main() -> None:
         for answer in (function_call, more):
-            async with wire(wire.always(lambda answer=answer: wire.reply(answer))) as server:
-                async with contextlib.aclosing(GeminiProvider()) as provider:
-                    request = Request(prompt="x", options={"tools": [weather]})
-                    reply = await provider.generate(model_at(server), request)
-                    assert reply.text == ("" if answer is function_call else "half")
-                    assert len(server.sent) == 1
+            async with (
+                wire(wire.always(lambda answer=answer: wire.reply(answer))) as server,
+                contextlib.aclosing(GeminiProvider()) as provider,
+            ):
+                request = Request(prompt="x", options={"tools": [weather]})
+                reply = await provider.generate(model_at(server), request)
+                assert reply.text == ("" if answer is function_call else "half")
+                assert len(server.sent) == 1
         assert called == []
 
     asyncio.run(main())
@@ -102,11 +104,13 @@ def test_thoughts_are_counted_but_not_shown(wire: Any, body: Any) -> None:
     answer = body(parts=[{"text": "hmm", "thought": True}, {"text": "he"}, {"text": "llo"}], usage=usage)
 
     async def main() -> None:
-        async with wire(wire.always(lambda: wire.reply(answer))) as server:
-            async with contextlib.aclosing(GeminiProvider()) as provider:
-                reply = await provider.generate(model_at(server), ASK)
-                assert reply.text == "hello"
-                assert reply.usage == Usage(input_tokens=100, output_tokens=57, cached_tokens=40)
+        async with (
+            wire(wire.always(lambda: wire.reply(answer))) as server,
+            contextlib.aclosing(GeminiProvider()) as provider,
+        ):
+            reply = await provider.generate(model_at(server), ASK)
+            assert reply.text == "hello"
+            assert reply.usage == Usage(input_tokens=100, output_tokens=57, cached_tokens=40)
 
     asyncio.run(main())
 
