@@ -4,10 +4,13 @@ import re
 from importlib.resources import files
 
 __all__ = [
+    "ABBREVIATIONS",
     "ACRONYMS_IGNORED",
     "CJK_PLACES",
     "COMMON",
     "DEMONYMS",
+    "ENGLISH",
+    "GERMAN",
     "GIVEN_NAMES",
     "HONORIFICS",
     "LEGAL_FORMS",
@@ -15,10 +18,13 @@ __all__ = [
     "ORGANISATIONS",
     "ORG_HEADS",
     "ORG_SUFFIXES",
+    "PAIRED",
     "PARTICLES",
     "PLACES",
     "PLACE_HEADS",
     "PLACE_TAILS",
+    "PLURAL_HEADS",
+    "SHOUTED_WORDS",
     "STOP",
     "TITLES",
     "WEAK_SUFFIXES",
@@ -55,3 +61,9 @@ PLACE_TAILS = _FOUND["place_tails"]
 STOP = _FOUND["stop"]
 TITLES = _FOUND["titles"]
 WEAK_SUFFIXES = _FOUND["weak_suffixes"]
+ABBREVIATIONS = _FOUND["abbreviations"]
+GERMAN = _FOUND["german"]
+ENGLISH = _FOUND["english"]
+PAIRED = _FOUND["paired"]
+PLURAL_HEADS = _FOUND["plural_heads"]
+SHOUTED_WORDS = _FOUND["shouted_words"]

@@ -6,10 +6,11 @@ about is left out. It misses much, above all outside English; what it gives, a r
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ratelimit_router_providers.fake_service import gazetteer, numerals
+from ratelimit_router_providers.fake_service.words import Run, Word, bare, capital, language, plain, runs
 
 __all__ = ["Entity", "recognise"]
 
@@ -27,103 +28,18 @@ class Entity:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A capitalised word, or a particle inside a name. `opens`: it begins a sentence, so its capital means nothing."""
-
-    text: str
-    start: int
-    end: int
-    opens: bool = False
-
-
-Run = Sequence[_Word]
-
-_WORD = re.compile(
-    r"(?:[^\W\d_]\.){2,}|[A-Z]\.(?= ?[A-Z])(?! (?:The|He|She|It|In|They|A|An|On|But|At|We|This)\b)|[^\W\d_]+(?:[-&'’][^\W\d_]+)*|&|[.,;:!?…\"“”„«»()\[\]—–*#>|/]|\d[\w.,]*"
-)
-_SENTENCE_END = frozenset('.!?…:"“”„«»([*#>|—–')
-_ABBREVIATED = frozenset(
-    [
-        "Mr",
-        "Mrs",
-        "Ms",
-        "Dr",
-        "Prof",
-        "St",
-        "Inc",
-        "Corp",
-        "Co",
-        "Ltd",
-        "Gen",
-        "Sen",
-        "Gov",
-        "Rep",
-        "Col",
-        "Capt",
-        "Lt",
-        "Jr",
-        "Sr",
-        "Rev",
-        "Bros",
-        "Mme",
-        "vs",
-        "No",
-        "Nr",
-    ]
-)
-_POSSESSIVE = re.compile(r"['’]s?$")
-_GERMAN = frozenset(
-    [
-        "der",
-        "die",
-        "das",
-        "und",
-        "nicht",
-        "ist",
-        "mit",
-        "ein",
-        "eine",
-        "auch",
-        "von",
-        "dem",
-        "den",
-        "im",
-        "wurde",
-        "sich",
-        "auf",
-        "für",
-    ]
-)
-_ENGLISH = frozenset(
-    [
-        "the",
-        "and",
-        "of",
-        "to",
-        "in",
-        "that",
-        "is",
-        "was",
-        "for",
-        "it",
-        "on",
-        "with",
-        "as",
-        "by",
-        "at",
-        "said",
-        "from",
-        "are",
-        "have",
-        "be",
-        "its",
-    ]
-)
 _INITIAL = re.compile(r"[A-Z]\.?$")
-_ARTICLE = re.compile(r"(?:al|el|as|an|ad|ash|bin)-[A-Z]")
+_INITIALS = re.compile(r"(?:[A-Z]\.){2,}")
 _GERMAN_OFFICE = re.compile(r"[A-ZÄÖÜ]\w{2,}(?:minister|präsident|chef|sprecher|direktor|kanzler|meister)(?:in)?")
-_WRAPPED = 45
+_SAID_BEFORE = re.compile(
+    r"\b(?:said|says|by|told|added|named|called|against|with|spokesman|minister|analyst)\s+$",
+)
+_SAID_AFTER = re.compile(
+    r",?\s+(?:who|said|says|told|added|an? [\w-]+ (?:analyst|economist|trader|official)|"
+    r"an? (?:analyst|economist|trader|senior)|"
+    r"analyst|economist|head of|president|chairman|director|minister|aged|\d\d\b)",
+)
+_OF = frozenset(("of", "for", "de", "des", "du", "der", "für", "del"))
 
 
 def recognise(text: str) -> Iterator[Entity]:
@@ -138,9 +54,10 @@ class _Reader:
         self.text = text
         self.found: dict[tuple[int, int], str] = {}
         self.aliases: dict[str, str] = {}
+        self.taken = bytearray(len(text))
         words = re.findall(r"[^\W\d_]+", text)
         self.lower = {word for word in words if word.islower()}
-        self.german, self.english = _language(words)
+        self.language = language(words)
 
     def entities(self) -> list[Entity]:
         """Numbers first, since they bound names; then the names; then the names that were learned on the way."""
@@ -148,7 +65,7 @@ class _Reader:
         self._claim(numerals.amounts(self._without_claimed()), "amount")
         self._claim(numerals.years(self.text), "date")
         unknown: list[Run] = []
-        for run in self._runs():
+        for run in runs(self.text, self.taken):
             unknown += self._name(run)
         for run in unknown:
             self._recall(run)
@@ -160,76 +77,15 @@ class _Reader:
         for start, end in spans:
             while end > start and self.text[end - 1] in " \t\n,.":
                 end -= 1
-            if end > start and not self._taken(start, end):
-                self.found[start, end] = kind
+            self._put(start, end, kind)
+
+    def _put(self, start: int, end: int, kind: str) -> None:
+        if end > start and not any(self.taken[start:end]):
+            self.found[start, end] = kind
+            self.taken[start:end] = b"\1" * (end - start)
 
     def _without_claimed(self) -> str:
-        text = self.text
-        for start, end in self.found:
-            text = text[:start] + "\0" * (end - start) + text[end:]
-        return text
-
-    def _taken(self, start: int, end: int) -> bool:
-        return any(start < taken_end and taken_start < end for taken_start, taken_end in self.found)
-
-    # -- runs of capitalised words
-
-    def _runs(self) -> Iterator[list[_Word]]:
-        taken = sorted(self.found)
-        for line_start, line_end in self._blocks():
-            shouted = _is_headline(self.text[line_start:line_end])
-            run: list[_Word] = []
-            opens = True
-            last = line_start
-            for match in _WORD.finditer(self.text, line_start, line_end):
-                token = match.group()
-                inside = any(start <= match.start() < end for start, end in taken)
-                if run and (inside or not self._joined(last, match.start())):
-                    yield from self._finish(run)
-                    run = []
-                if inside:
-                    opens, last = False, match.end()
-                    continue
-                word = _Word(token, match.start(), match.end(), opens or shouted)
-                if token[0].isupper() or (run and _lower_part(token, run)):
-                    run.append(word)
-                else:
-                    yield from self._finish(run)
-                    run = []
-                opens = self._ends_sentence(token, match.start())
-                last = match.end()
-            yield from self._finish(run)
-
-    def _blocks(self) -> Iterator[tuple[int, int]]:
-        """Lines, where a long line goes on in the next (text wrapped by an agency's terminal)."""
-        start = 0
-        for match in re.finditer(r"\n", self.text):
-            line = self.text[self.text.rfind("\n", 0, match.start()) + 1 : match.start()]
-            following = self.text[match.end() :].lstrip(" \t")
-            wraps = len(line) >= _WRAPPED and following[:1] not in ("", "\n", "-", "*", "#") and not _is_headline(line)
-            if not wraps:
-                yield start, match.start()
-                start = match.end()
-        yield start, len(self.text)
-
-    def _joined(self, end: int, start: int) -> bool:
-        gap = self.text[end:start]
-        return not gap.strip() and gap.count("\n") <= 1
-
-    def _ends_sentence(self, token: str, start: int) -> bool:
-        if token in _SENTENCE_END:
-            before = re.search(r"[^\W\d_]+$", self.text[max(0, start - 12) : start])
-            return not (token == "." and before is not None and before.group() in _ABBREVIATED)
-        return False
-
-    @staticmethod
-    def _finish(run: list[_Word]) -> Iterator[list[_Word]]:
-        while run and not _capital(run[-1]):
-            run = run[:-1]
-        if run:
-            yield run
-
-    # -- naming
+        return "".join("\0" if taken else char for char, taken in zip(self.text, self.taken, strict=True))
 
     def _name(self, run: Run) -> list[Run]:
         """Name what can be named in a run; what is left over comes back for the second look."""
@@ -246,7 +102,7 @@ class _Reader:
 
     def _whole(self, run: Run) -> list[Run] | None:
         """The whole run is on a list, or on the list of what looks like a name and is none."""
-        name = _plain(run)
+        name = plain(run)
         if name in gazetteer.MISLEADING or (len(run) == 1 and name in gazetteer.DEMONYMS):
             return []
         kind = self._listed(name)
@@ -256,7 +112,7 @@ class _Reader:
         return []
 
     def _listed(self, name: str) -> str | None:
-        known = name.title() if name.isupper() and len(name) > 3 and name not in _SHOUTED_WORDS else name
+        known = name.title() if name.isupper() and len(name) > 3 and name not in gazetteer.SHOUTED_WORDS else name
         if name in gazetteer.PLACES or known in gazetteer.PLACES:
             return "place"
         if name in gazetteer.ORGANISATIONS:
@@ -266,7 +122,7 @@ class _Reader:
     def _company(self, run: Run) -> list[Run] | None:
         """`Diamond Shamrock Corp`, `Bank of England`, `Ministry of Oil`: an ending, or a head with `of`."""
         for index, word in enumerate(run):
-            if _bare(word) in gazetteer.ORG_HEADS and index + 1 < len(run) and run[index + 1].text in _OF:
+            if bare(word) in gazetteer.ORG_HEADS and index + 1 < len(run) and run[index + 1].text in _OF:
                 begin = index if self._is_role(run[:index]) else 0
                 return self._organisation(run, begin, len(run))
         end = self._end_of_company(run)
@@ -309,11 +165,11 @@ class _Reader:
                 self._learn(names[:1], "organisation")
         return [run[:begin], run[end:]]
 
-    def _is_ending(self, word: _Word, index: int) -> bool:
+    def _is_ending(self, word: Word, index: int) -> bool:
         return index > 0 and word.text in gazetteer.ORG_SUFFIXES
 
     @staticmethod
-    def _sure(word: _Word) -> bool:
+    def _sure(word: Word) -> bool:
         """An ending that only organisations have."""
         return word.text.lower().rstrip(".") not in gazetteer.COMMON
 
@@ -333,12 +189,13 @@ class _Reader:
         last = ends[-1] + 1
         behind = _trim(run[last:])
         if behind and len(behind) <= 5 and not self._known_place_or_org(behind):
-            self._person(behind)
-            behind = ()
+            end = self._end_of_person(behind) if self.language == "de" else len(behind)
+            self._person(behind[:end])
+            behind = behind[end:]
         return [_before_role(run[: ends[0]]), behind]
 
     def _known_place_or_org(self, run: Run) -> bool:
-        name = _plain(run)
+        name = plain(run)
         return (
             self._listed(name) is not None or name in gazetteer.DEMONYMS or all(self._plain_word(word) for word in run)
         )
@@ -346,10 +203,8 @@ class _Reader:
     def _after_possessive(self, run: Run) -> list[Run] | None:
         """`Kuwait's Oil Minister`: the owner and what it owns are two things."""
         for index, word in enumerate(run[:-1]):
-            if (
-                _POSSESSIVE.search(word.text)
-                and " ".join(item.text for item in run[: index + 2]) not in gazetteer.ORGANISATIONS
-            ):
+            whole = " ".join(item.text for item in run[: index + 2])
+            if bare(word) != word.text and whole not in gazetteer.ORGANISATIONS:
                 return [run[: index + 1], run[index + 1 :]]
         return None
 
@@ -358,7 +213,7 @@ class _Reader:
         for size in range(len(run) - 1, 0, -1):
             for begin in range(len(run) - size + 1):
                 piece = run[begin : begin + size]
-                name = _plain(piece)
+                name = plain(piece)
                 if name in gazetteer.MISLEADING:
                     return [run[:begin], run[begin + size :]]
                 kind = self._listed(name)
@@ -377,49 +232,49 @@ class _Reader:
     @staticmethod
     def _is_given(run: Run, index: int) -> bool:
         """A place's name that is a person's here: `Florence Smith`, `Jack London`."""
-        as_first = index == 0 and _bare(run[0]) in gazetteer.GIVEN_NAMES and len(run) > 1
-        return as_first or (index == len(run) - 1 and index > 0 and _bare(run[0]) in gazetteer.GIVEN_NAMES)
+        as_first = index == 0 and bare(run[0]) in gazetteer.GIVEN_NAMES and len(run) > 1
+        return as_first or (index == len(run) - 1 and index > 0 and bare(run[0]) in gazetteer.GIVEN_NAMES)
 
     def _given(self, run: Run) -> list[Run] | None:
-        """`Ali Rodriguez`, `John F. Kennedy`, `Ursula von der Leyen`, `J.P. Morgan`: a given name or initials in front."""
-        first = _bare(run[0])
+        """`John F. Kennedy`, `Ursula von der Leyen`, `T.S. Eliot`: a given name or initials in front."""
+        first = bare(run[0])
         if len(run) <= 5 and first in gazetteer.GIVEN_NAMES and any(self._family(word) for word in run[1:]):
-            end = self._end_of_person(run) if self.german else len(run)
+            end = self._end_of_person(run) if self.language == "de" else len(run)
             self._person(run[:end])
             return [run[end:]]
-        initials = _INITIAL.match(run[0].text) or re.fullmatch(r"(?:[A-Z]\.){2,}", run[0].text)
+        initials = _INITIAL.match(run[0].text) or _INITIALS.fullmatch(run[0].text)
         if initials and 2 <= len(run) <= 3 and run[1].text.istitle() and len(run[0].text) > 1:
             self._person(run)
             return []
         for index, word in enumerate(run[1:-1], start=1):
-            office = self.german or all(self._plain_word(item) for item in run[:index])
-            if _bare(word) in gazetteer.GIVEN_NAMES and office:
+            office = self.language == "de" or all(self._plain_word(item) for item in run[:index])
+            if bare(word) in gazetteer.GIVEN_NAMES and office:
                 return [run[index:]]
         return None
 
     def _end_of_person(self, run: Run) -> int:
         """Behind the first family name: the next capital may be any German noun."""
         families = (
-            i for i, word in enumerate(run) if i and self._family(word) and _bare(word) not in gazetteer.GIVEN_NAMES
+            i for i, word in enumerate(run) if i and self._family(word) and bare(word) not in gazetteer.GIVEN_NAMES
         )
         return next(families, len(run) - 1) + 1
 
-    def _family(self, word: _Word) -> bool:
-        return _capital(word) and not self._plain_word(word)
+    def _family(self, word: Word) -> bool:
+        return capital(word) and not self._plain_word(word)
 
     def _unknown(self, run: Run) -> bool:
-        """Names that no list knows: acronyms, waters and heights, and in English two words that nothing else explains."""
-        name = _plain(run)
+        """Names on no list: acronyms, waters and heights, and in English two words that nothing else explains."""
+        name = plain(run)
         if len(run) == 1:
             return self._acronym(run[0], name)
         if run[-1].text in gazetteer.PLACE_TAILS and not self._plain_word(run[0]):
             self._add(run, "place")
             return True
-        if _bare(run[0]) in gazetteer.PLACE_HEADS and len(run) <= 3 and not self._plain_word(run[-1]):
+        if bare(run[0]) in gazetteer.PLACE_HEADS and len(run) <= 3 and not self._plain_word(run[-1]):
             self._add(run, "place")
             return True
         initial = len(run) == 3 and _INITIAL.match(run[1].text)
-        if self.english and (len(run) == 2 or initial) and not any(self._plain_word(word) for word in run):
+        if self.language == "en" and (len(run) == 2 or initial) and not any(self._plain_word(word) for word in run):
             if run[0].opens and len(run) == 2 and run[0].text.lower() in self.lower:
                 return False
             if (
@@ -434,17 +289,9 @@ class _Reader:
     def _speaks(self, run: Run) -> bool:
         """Somebody, by the words around: `said Alan Greenberger`, `Alan Greenberger, an analyst`."""
         before, after = self.text[max(0, run[0].start - 24) : run[0].start], self.text[run[-1].end : run[-1].end + 40]
-        said_before = re.search(
-            r"\b(?:said|says|by|told|added|named|called|against|with|spokesman|minister|analyst)\s+$", before
-        )
-        said_after = re.match(
-            r",?\s+(?:who|said|says|told|added|an? [\w-]+ (?:analyst|economist|trader|official)|an? (?:analyst|economist|trader|senior)|"
-            r"analyst|economist|head of|president|chairman|director|minister|aged|\d\d\b)",
-            after,
-        )
-        return bool(said_before or said_after)
+        return bool(_SAID_BEFORE.search(before) or _SAID_AFTER.match(after))
 
-    def _acronym(self, word: _Word, name: str) -> bool:
+    def _acronym(self, word: Word, name: str) -> bool:
         if not re.fullmatch(r"[A-Z][A-Z&]{2,3}", name) or word.opens or not self._mixed_case(word):
             return False
         if name in gazetteer.ACRONYMS_IGNORED or self.text[word.start - 1 : word.start] == "<":
@@ -452,38 +299,38 @@ class _Reader:
         self._add([word], "organisation")
         return True
 
-    def _mixed_case(self, word: _Word) -> bool:
+    def _mixed_case(self, word: Word) -> bool:
         around = self.text[max(0, word.start - 40) : word.end + 40]
         return sum(map(str.islower, around)) > sum(map(str.isupper, around))
 
-    def _plain_word(self, word: _Word) -> bool:
+    def _plain_word(self, word: Word) -> bool:
         """A common word with a capital."""
-        lower = _bare(word).lower()
+        lower = bare(word).lower()
         if _is_title(word) or word.text in gazetteer.DEMONYMS:
             return True
         return lower in gazetteer.COMMON or lower in gazetteer.STOP or lower in self.lower
 
     def _recall(self, run: Run) -> None:
         """A name that was introduced elsewhere, in full or with its title."""
-        name = _plain(run)
+        name = plain(run)
         if name in self.aliases:
             self._add(run, self.aliases[name])
             return
         for word in run:
-            kind = self.aliases.get(_bare(word))
+            kind = self.aliases.get(bare(word))
             if kind and (len(run) == 1 or all(self._plain_word(other) for other in run if other is not word)):
                 self._add([word], kind)
                 return
-        if self.english and len(run) == 1 and not run[0].opens and self._stands_as_place(run[0]):
+        if self.language == "en" and len(run) == 1 and not run[0].opens and self._stands_as_place(run[0]):
             self._add(run, "place")
 
-    def _stands_as_place(self, word: _Word) -> bool:
+    def _stands_as_place(self, word: Word) -> bool:
         """`in Basra`, where the word is nothing else that is known."""
         before = self.text[max(0, word.start - 10) : word.start]
         after = self.text[word.end : word.end + 1]
         plain = (
             self._plain_word(word)
-            or _bare(word) in gazetteer.GIVEN_NAMES
+            or bare(word) in gazetteer.GIVEN_NAMES
             or not word.text.istitle()
             or len(word.text) < 4
             or "-" in word.text
@@ -491,76 +338,34 @@ class _Reader:
         return bool(re.search(r"\b(?:in|near)\s+$", before)) and not plain and after not in ("'", "’", "-")
 
     def _person(self, run: Run) -> None:
-        if run and _bare(run[-1]).lower() in gazetteer.PARTICLES:
+        if run and bare(run[-1]).lower() in gazetteer.PARTICLES:
             run = run[:-1]
         if not run:
             return
         self._add(run, "person")
         family = run[-1]
         if len(family.text) > 2:
-            self.aliases.setdefault(_bare(family), "person")
+            self.aliases.setdefault(bare(family), "person")
 
     def _learn(self, words: Run, kind: str) -> None:
-        self.aliases.setdefault(_plain(words), kind)
+        self.aliases.setdefault(plain(words), kind)
 
     def _add(self, run: Run, kind: str) -> None:
-        start, end = run[0].start, run[-1].start + len(_POSSESSIVE.sub("", run[-1].text))
+        start, end = run[0].start, run[-1].start + len(bare(run[-1]))
         if self.text[start:end].rstrip(".") not in gazetteer.PLACES and self.text[end - 1] == "." and kind == "person":
             end -= 1
-        if not self._taken(start, end):
-            self.found[start, end] = kind
-
-
-_PAIRED = frozenset(
-    [
-        "Securities",
-        "Food",
-        "Marks",
-        "Procter",
-        "Trinidad",
-        "Bosnia",
-        "Ernst",
-        "Johnson",
-        "Simon",
-        "Standard",
-        "Health",
-        "Antigua",
-    ]
-)
-_PLURAL_HEADS = frozenset(
-    ["Ministry", "Department", "Ministerio", "Ministère", "Organisation", "Organization", "Office"]
-)
-_OF = frozenset(("of", "for", "de", "des", "du", "der", "für", "del"))
-
-
-def _lower_part(token: str, run: list[_Word]) -> bool:
-    """A word without a capital that may stand inside a name: `van`, `al-Sabah`, the `of` of `Bank of England`."""
-    if token in gazetteer.PARTICLES or _ARTICLE.match(token):
-        return True
-    heads = [word for word in run if _bare(word) in gazetteer.ORG_HEADS]
-    if token in ("of", "for"):
-        known = f"{run[-1].text} of" in ("Gulf of", "Strait of", "Republic of", "Kingdom of", "States of", "Isle of")
-        return known or _bare(run[-1]) in gazetteer.ORG_HEADS
-    if token == "&" or (token == "and" and run[-1].text in _PAIRED):
-        return True
-    if token == "the":
-        return bool(heads) and run[-1].text in ("of", "for")
-    return token == "and" and any(word.text in _PLURAL_HEADS for word in heads) and run[-1].text not in ("of", "for")
+        self._put(start, end, kind)
 
 
 def _trim(run: Run) -> Run:
     """Without the small words at its ends, which have a capital only because a sentence begins."""
-    while run and run[0].text.lower() in gazetteer.STOP and _plain(run[:2]) not in gazetteer.PLACES:
-        if _plain(run[:1]) in _KNOWN or (_bare(run[0]) in gazetteer.GIVEN_NAMES and _is_unlisted(run[1:2])):
+    while run and run[0].text.lower() in gazetteer.STOP and plain(run[:2]) not in gazetteer.PLACES:
+        if plain(run[:1]) in _KNOWN or (bare(run[0]) in gazetteer.GIVEN_NAMES and _is_unlisted(run[1:2])):
             break
         run = run[1:]
-    while run and not _capital(run[-1]):
+    while run and not capital(run[-1]):
         run = run[:-1]
     return run
-
-
-def _capital(word: _Word) -> bool:
-    return word.text[0].isupper() or _ARTICLE.match(word.text) is not None
 
 
 def _before_role(run: Run) -> Run:
@@ -570,47 +375,17 @@ def _before_role(run: Run) -> Run:
     return run
 
 
-def _bare(word: _Word) -> str:
-    return _POSSESSIVE.sub("", word.text)
-
-
-def _plain(run: Run) -> str:
-    """The run as lists have it: one blank between words, no possessive at the end."""
-    if not run:
-        return ""
-    return " ".join([word.text for word in run[:-1]] + [_bare(run[-1]) or run[-1].text])
-
-
-def _is_title(word: _Word) -> bool:
+def _is_title(word: Word) -> bool:
     return word.text in gazetteer.TITLES or _GERMAN_OFFICE.fullmatch(word.text) is not None
 
 
 def _is_unlisted(run: Run) -> bool:
     """A word that could be a family name."""
-    return bool(run) and _plain(run) not in _KNOWN and run[0].text.istitle() and run[0].text.lower() not in _ORDINARY
+    return bool(run) and plain(run) not in _KNOWN and run[0].text.istitle() and run[0].text.lower() not in _ORDINARY
 
 
 def _is_listed_place(run: Run) -> bool:
-    return _plain(run) in gazetteer.PLACES
-
-
-def _is_headline(line: str) -> bool:
-    """Capitals that mean nothing: a line in capitals, or a short one with nearly every word capitalised."""
-    words = re.findall(r"[^\W\d_]{2,}", line)
-    if len(words) < 3:
-        return False
-    if sum(map(str.isupper, words)) > 0.7 * len(words):
-        return True
-    long = [word for word in words if len(word) > 3]
-    capital = sum(word[0].isupper() for word in long)
-    return len(words) >= 4 and not line.rstrip().endswith((".", "!", "?", '"')) and capital > 0.75 * max(1, len(long))
-
-
-def _language(words: list[str]) -> tuple[bool, bool]:
-    """Whether the text is German, whether it is English: by its small words."""
-    german = sum(word in _GERMAN for word in words)
-    english = sum(word in _ENGLISH for word in words)
-    return german > english, english > german and english * 12 >= len(words)
+    return plain(run) in gazetteer.PLACES
 
 
 def _cjk_places(text: str) -> Iterator[tuple[int, int]]:
@@ -619,6 +394,5 @@ def _cjk_places(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-_SHOUTED_WORDS = frozenset(["NICE", "ESSEN", "MALI", "CHAD", "MIDLAND", "VICTORIA", "PHOENIX", "COLUMBUS"])
 _ORDINARY = gazetteer.COMMON | gazetteer.STOP | {word.lower() for word in gazetteer.DEMONYMS}
 _KNOWN = gazetteer.PLACES | gazetteer.ORGANISATIONS
