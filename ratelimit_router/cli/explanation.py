@@ -7,7 +7,7 @@ from typing import Any
 
 from ratelimit_router.config import Config
 from ratelimit_router.limits import QUOTAS, Limit, Limits, Quota, RefillDefaults
-from ratelimit_router.models import Key, Model, Tier
+from ratelimit_router.models import Key, Model, Pool, Tier
 from ratelimit_router.provider import refill_defaults
 from ratelimit_router.toml_tables import did_you_mean
 
@@ -32,15 +32,8 @@ def explain(config: Config, provider_class: Callable[[str], Any], installed: tup
     defaults = {name: _defaults(name, provider_class, installed, notes) for name in providers}
     report = {
         "file": config.file,
-        "models": [_model(model, defaults.get(model.provider or "", RefillDefaults())) for model in config.models],
-        "pools": [
-            {
-                "name": pool.name,
-                "models": [model.name for model in config.models if pool.name in model.pools],
-                "limits": _limits(pool.limits, RefillDefaults()),
-            }
-            for pool in config.pools
-        ],
+        "models": [_model(model, _of(model, defaults)) for model in config.models],
+        "pools": [_pool(pool, config.models, defaults) for pool in config.pools],
         "tiers": [_tier(tier, config.fallback) for tier in config.tiers],
         "fallback": config.fallback,
         "store": config.store,
@@ -91,6 +84,21 @@ def _model(model: Model, defaults: RefillDefaults) -> dict[str, Any]:
         "base_url": model.base_url,
         "limits": _limits(model.limits, defaults),
     }
+
+
+def _pool(pool: Pool, models: tuple[Model, ...], defaults: dict[str, RefillDefaults]) -> dict[str, Any]:
+    """A pool's quotas come back as those of the first model that draws on it."""
+    members = [model for model in models if pool.name in model.pools]
+    refill = _of(members[0], defaults) if members else RefillDefaults()
+    return {
+        "name": pool.name,
+        "models": [model.name for model in members],
+        "limits": _limits(pool.limits, refill),
+    }
+
+
+def _of(model: Model, defaults: dict[str, RefillDefaults]) -> RefillDefaults:
+    return defaults.get(model.provider or "", RefillDefaults())
 
 
 def _limits(limits: Limits, defaults: RefillDefaults) -> list[dict[str, Any]]:

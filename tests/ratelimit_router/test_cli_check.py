@@ -78,7 +78,7 @@ def test_the_tables_show_what_the_file_comes_to(config: Path) -> None:
     assert ["flash", "rpd", "9", "day", "calendar", "resets 01:00 UTC"] in shown
     assert ["flash", "concurrency", "8", "at once", "-", "-"] in shown
     assert ["lite", "tpm", "5", "30 s", "rolling (default)", "-"] in shown
-    assert ["account", "rpd", "1,000", "day", "rolling (default)", "-"] in shown
+    assert ["account", "rpd", "1,000", "day", "calendar (default)", "resets 00:00 America/Los_Angeles"] in shown
     assert ["hot", "pro -> (flash | [red]pro2) -> lite (fallback)", "0.5 s", "5"] in shown
     assert ["bulk", "lite", "inf", "1"] in shown
     assert "is right: store memory:, slow start 64, fallback lite" in result.output
