@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ratelimit_router.models import Key
 from ratelimit_router_providers.failures import missing_sdk
 from ratelimit_router_providers.http_error import HttpError
 
@@ -58,12 +59,12 @@ class Clients:
         self._factory = factory or _api_key_client
         self._max_connections, self._connect_timeout = max_connections, connect_timeout
         self._api_version = api_version
-        self._open: dict[tuple[asyncio.AbstractEventLoop, str, str | None], _Open] = {}
+        self._open: dict[tuple[asyncio.AbstractEventLoop, Key, str | None], _Open] = {}
 
     def client(self, key: str, base_url: str | None) -> "Client":
         """The client for a key and a base URL in the running loop. Raises ConfigError if the SDK is missing."""
         loop = asyncio.get_running_loop()
-        place = (loop, key, base_url)
+        place = (loop, Key(key), base_url)
         if (found := self._open.get(place)) is None:
             for other in [one for one in self._open if one[0].is_closed()]:
                 del self._open[other]

@@ -43,9 +43,9 @@ class GeminiStream:
         """Close the HTTP response, whether the stream is at its end or not."""
         if self._pieces is None and asyncio.iscoroutine(self._start):
             self._start.close()
-        with contextlib.suppress(Exception):  # the answer is over: what closing comes to changes nothing
-            if (close := getattr(self._pieces, "aclose", None)) is not None:
-                await close()
         for response in self._opened:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # the answer is over: what closing comes to changes nothing
                 await response.aclose()
+        if (close := getattr(self._pieces, "aclose", None)) is not None:
+            with contextlib.suppress(Exception):
+                await close()

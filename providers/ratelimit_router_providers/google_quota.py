@@ -17,6 +17,7 @@ _PERIOD = re.compile(r"per[\s_-]?(minute|day)", re.IGNORECASE | re.ASCII)
 _UNIT = re.compile(r"(input|output)?[\s_-]?(tokens?|requests?)", re.IGNORECASE | re.ASCII)
 _PROSE_LIMIT = re.compile(r"metric:\s*([\w./-]{1,200}),\s*limit:\s*(\d{1,18})", re.ASCII)
 _PROSE_QUOTA = re.compile(r"quota metric '([^']{1,200})'(?: and limit '([^']{1,200})')?")
+_PROSE_ID = re.compile(r"quota exceeded for ([\w./-]{1,200})", re.IGNORECASE | re.ASCII)
 _NAMES = {
     ("request", "minute"): "rpm",
     ("token", "minute"): "tpm",
@@ -101,7 +102,12 @@ def _violation(entry: Mapping[str, object], told: Mapping[str, set[float]]) -> V
     limit = amount(entry.get("quotaValue"))
     if limit is None and "quotaValue" not in entry:
         limit = _prose_limit(told.get(metric, set()))
-    return Violation(quota=quota_name(f"{identity} {metric}"), limit=limit)
+    return _made(quota_name(f"{identity} {metric}"), limit)
+
+
+def _made(quota: str | None, limit: float | None) -> Violation:
+    """An amount without a quota means nothing, except that a limit of zero is one whichever it is."""
+    return Violation(quota=quota, limit=limit if quota is not None or limit == 0 else None)
 
 
 def _prose_limit(said: set[float]) -> float | None:
@@ -118,8 +124,9 @@ def _told_limits(message: str) -> dict[str, set[float]]:
 
 
 def _prose_violations(message: str, told: Mapping[str, set[float]]) -> tuple[Violation, ...]:
-    named = [Violation(quota=quota_name(" ".join(names))) for names in _PROSE_QUOTA.findall(message)[:_MOST]]
-    listed = [Violation(quota=quota_name(metric), limit=min(limits)) for metric, limits in told.items()]
+    ids = [" ".join(names) for names in _PROSE_QUOTA.findall(message)] + _PROSE_ID.findall(message)
+    named = [Violation(quota=name) for text in ids[:_MOST] if (name := quota_name(text)) is not None]
+    listed = [_made(quota_name(metric), min(limits)) for metric, limits in told.items()]
     return tuple((named + listed)[:_MOST])
 
 

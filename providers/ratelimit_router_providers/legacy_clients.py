@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from ratelimit_router.models import Key
 from ratelimit_router_providers.failures import missing_sdk
 from ratelimit_router_providers.google_errors import outcome_of_body
 from ratelimit_router_providers.http_error import HttpError
@@ -45,11 +46,11 @@ class LegacyClients:
 
     def __init__(self, *, connect_timeout: float = 10.0):
         self._connect_timeout = connect_timeout
-        self._open: dict[tuple[str, str | None], _Open] = {}
+        self._open: dict[tuple[Key, str | None], _Open] = {}
 
     def client(self, key: str, base_url: str | None) -> Any:
         """The `GenerativeServiceClient` for a key and a base URL."""
-        place = (key, base_url)
+        place = (Key(key), base_url)
         if (found := self._open.get(place)) is None:
             found = self._open[place] = self._make(key, base_url)
         return found.client

@@ -581,6 +581,19 @@ def test_no_error_holds_key_or_prompt(make: Any, fault: str, caplog: Any) -> Non
     assert "CANARY" not in caplog.text
 
 
+def test_a_provider_that_was_used_does_not_show_its_keys(make: Any) -> None:
+    """Whatever prints a provider's insides sees stars."""
+
+    async def main() -> None:
+        async with served(make) as (_, provider, model):
+            await whole(provider, model, Request(prompt=PROMPT))
+            insides = repr((vars(provider), vars(provider._clients)))
+            assert "***" in insides
+            assert "CANARY" not in insides
+
+    asyncio.run(main())
+
+
 def test_no_refusal_of_our_own_holds_key_or_prompt(make: Any, no_keys: None) -> None:
     """The same for what is refused before it is sent."""
 

@@ -102,6 +102,21 @@ def test_prose_alone_can_name_a_quota() -> None:
     assert violations([], message) == (Violation(quota="rpm"),)
 
 
+def test_prose_of_vertex_ai_can_name_a_quota() -> None:
+    """Vertex AI names the quota's id in the first words of its message."""
+    message = "Quota exceeded for aiplatform.googleapis.com/generate_content_requests_per_minute_per_project. Please"
+    assert violations([], message) == (Violation(quota="rpm"),)
+    assert violations([], "Quota exceeded for you.") == ()
+
+
+def test_an_amount_without_a_quota_of_ours_is_dropped_unless_it_is_zero() -> None:
+    """What limits something we do not count must not be taken for a limit of something we do; zero is zero."""
+    concurrent = {"quotaId": "GenerateConcurrentRequestsPerProjectPerModel", "quotaValue": "8"}
+    assert violations([{"violations": [concurrent]}], "") == (Violation(),)
+    assert violations([{"violations": [{**concurrent, "quotaValue": "0"}]}], "") == (Violation(limit=0.0),)
+    assert violations([], f"Quota exceeded for metric: {METRIC}generate_requests, limit: 8") == (Violation(),)
+
+
 def test_error_info_names_a_quota_too() -> None:
     """RATE_LIMIT_EXCEEDED has its quota in the metadata of ErrorInfo."""
     metadata = {
