@@ -32,7 +32,7 @@ __all__ = [
 
 
 def _sections() -> dict[str, frozenset[str]]:
-    text = files(__package__).joinpath("gazetteer.txt").read_text(encoding="utf-8")
+    text = files("ratelimit_router_providers.fake_service").joinpath("gazetteer.txt").read_text(encoding="utf-8")
     found: dict[str, frozenset[str]] = {}
     for part in re.split(r"^\[", text, flags=re.MULTILINE)[1:]:
         name, _, body = part.partition("]")

@@ -105,7 +105,7 @@ class FakeService:
             self._app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.05, handle_signals=False
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
+        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
         try:
             await site.start()
         except OSError:
