@@ -132,6 +132,15 @@ def test_a_reset_time_makes_a_limit_a_calendar_one() -> None:
     assert config.models[0].limits.rpd == Limit(5, refill="calendar", resets="09:00 Europe/Rome")
 
 
+def test_the_smallest_of_everything_is_accepted() -> None:
+    """One call at once, a burst of one, a slow start of one, a burst below one where the amount is no more."""
+    limits = {"rpm": {"amount": 5, "burst": 1}, "tpm": {"amount": 0.5, "burst": 0.5}, "concurrency": 1}
+    document = {"models": {"m": {"limits": limits}}, "tiers": {"t": {"chain": ["m"]}}, "router": {"slow_start": 1}}
+    config = parse_config(document)
+    assert config.models[0].limits == Limits(rpm=Limit(5, burst=1), tpm=Limit(0.5, burst=0.5), concurrency=1)
+    assert config.slow_start == 1
+
+
 def test_the_slow_start_can_be_switched_off() -> None:
     """`false` lets a fresh model take any number of unanswered calls; `true` says nothing and is refused."""
     document = {"models": {"m": {}}, "tiers": {"t": {"chain": ["m"]}}, "router": {"slow_start": False}}
@@ -478,6 +487,18 @@ def test_a_file_over_a_megabyte_is_no_configuration(tmp_path: Path) -> None:
     """A file named by mistake is refused before it is parsed."""
     with pytest.raises(ConfigError, match=r"router\.toml: is larger than 1 MB: that is no configuration$"):
         load_config(written(tmp_path, GOOD + "#" * 1_000_000))
+
+
+def test_a_file_of_exactly_a_megabyte_is_read(tmp_path: Path) -> None:
+    """The limit is a megabyte, not a byte less."""
+    assert load_config(written(tmp_path, GOOD + "#" * (1_000_000 - len(GOOD)))).tiers
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    """A text of any length makes a line that fits a screen."""
+    assert len(problem(tmp_path, f'[models.m]\n[tiers.t]\nchain = ["{"m" * 100_000}"]')) < 200
+    assert len(problem(tmp_path, f'[models.m]\nlimits = {{ refill = "{"m" * 100_000}" }}')) < 500
+    assert len(problem(tmp_path, f'[models."{"m" * 100_000}"]\nid = 5')) < 200
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:

@@ -92,6 +92,12 @@ def test_of_two_policies_of_a_kind_the_tighter_counts() -> None:
     assert parse_headers(headers, NOW).quotas == (QuotaFact(quota="rpm", limit=5, remaining=2),)
 
 
+def test_of_two_policies_of_a_kind_the_one_with_a_level_counts() -> None:
+    """A policy whose level is not told says less than one whose level is."""
+    headers = {"ratelimit-policy": '"a";q=9;w=60, "b";q=5;w=60', "ratelimit": '"b";r=2'}
+    assert parse_headers(headers, NOW).quotas == (QuotaFact(quota="rpm", limit=5, remaining=2),)
+
+
 def test_retry_after_wins_over_the_drafts_t() -> None:
     """Only where no Retry-After is given does `t` of a spent policy stand in for it."""
     headers = {"ratelimit-policy": '"a";q=9;w=60', "ratelimit": '"a";r=0;t=40'}
@@ -117,7 +123,7 @@ def test_a_service_own_headers_win_over_the_draft() -> None:
         ({"Retry-After": email.utils.formatdate(NOW - 500, usegmt=True)}, 0),
         ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "1"}, 1),
-        ({"retry-after": "99999999"}, LONGEST),
+        ({"retry-after": "99999999"}, 604_800),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "inf"}, None),
@@ -138,6 +144,10 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
         ("20ms", 0.02),
         ("1h2m3.5s", 3_723.5),
         ("1d", 86_400),
+        ("500us", 0.0005),
+        ("500µs", 0.0005),
+        ("250ns", 0.00000025),
+        ("30d", 604_800),
         ("12", 12),
         ("0", 0),
         (str(int(NOW) + 9), 9),
