@@ -266,5 +266,7 @@ def _chain(table: Table, models: Collection[str]) -> list[Any]:
 
 
 def _shown(name: str) -> str:
-    """A part of a key: quoted unless it is bare in TOML too."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else one_line(f'"{name[:60]}"')
+    """A part of a key, cut if it is long, and quoted unless it is bare in TOML too."""
+    if len(name) > 60:
+        return _shown(name[:60]) + "..."
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else one_line(f'"{name}"')
