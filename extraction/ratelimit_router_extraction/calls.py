@@ -56,6 +56,7 @@ class _Trace:
     output_tokens: int = 0
     model: str | None = None
     depth: int | None = None
+    kind: Kind | None = None
 
     def add(self, call: Call) -> None:
         self.attempts += 1
@@ -63,7 +64,7 @@ class _Trace:
         self.called += call.took
         self.input_tokens += call.input_tokens
         self.output_tokens += call.output_tokens
-        self.model, self.depth = call.model, call.depth
+        self.model, self.depth, self.kind = call.model, call.depth, call.kind
 
 
 class Caller:
@@ -123,6 +124,8 @@ class Caller:
                     lease.settle(input_tokens=reply.usage.input_tokens, output_tokens=reply.usage.output_tokens)
             if reply is None and self._left(trace) <= 0:
                 raise ProviderTimeout(f"no answer within {self._settings.timeout:g} s of calls")
+            if reply is None and trace.attempts >= self._settings.max_calls:
+                raise BadResponse(f"no answer in {trace.attempts} calls; the last ended as {trace.kind}")
         if reply is None:
             raise BadResponse("every attempt ended without an answer")
         return reply

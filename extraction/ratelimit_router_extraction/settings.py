@@ -30,6 +30,7 @@ KEYS = (
     "max_wait",
     "concurrency",
     "max_chars",
+    "max_calls",
 )
 """The keys of `[extract]`."""
 
@@ -42,6 +43,7 @@ class Settings:
     shares. `stagger`: seconds between launches. `batch_pause`: seconds after a whole batch has ended; 0 is no barrier
     at all. `timeout`: seconds that the calls for one article may take together, without the wait for quota, which
     `max_wait` bounds. `concurrency`: articles at work, waiting ones included. `max_chars`: of a text, what is sent.
+    `max_calls`: for one article, refused ones included: an article that breaks the service every time is given up.
     """
 
     tiers: tuple[str, ...]
@@ -58,6 +60,7 @@ class Settings:
     max_wait: float | None = None
     concurrency: int = 64
     max_chars: int = 200_000
+    max_calls: int = 12
 
 
 def settings_of(table: Table, tiers: Sequence[str]) -> Settings:
@@ -76,6 +79,7 @@ def settings_of(table: Table, tiers: Sequence[str]) -> Settings:
         "batch_size": table.whole("batch_size"),
         "concurrency": table.whole("concurrency"),
         "max_chars": table.whole("max_chars"),
+        "max_calls": table.whole("max_calls"),
         "weights": _weights(table.table("weights")) if "weights" in table.values else None,
     }
     for name in ("stagger", "batch_pause", "timeout", "max_wait"):
