@@ -1,60 +1,36 @@
-"""All that is known about what one model, or one pool, may still do: buckets, calls in flight, cooldown, learned limits.
+"""All that is known about what one model, or one pool, may still do: quotas, calls in flight, cooldown, learned limits.
 
-Everything is charged together or not at all. `fits` is the hot path: it answers from cheap attributes and looks closer
-only where they say no. A pool is an account that models draw on besides their own.
+Everything is charged together or not at all. `take` is the hot path: it compares a cost with lower bounds of what is
+left, notes the charge, and does no more; the buckets are told later, in bulk, whenever somebody looks closely. A pool is an
+account that models draw on besides their own.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from random import Random
 
-from ratelimit_router.adaptive import FULL, Learned, cut, grow, take_limit
-from ratelimit_router.bucket import UNITS, Bucket, Charge, ContinuousBucket, Cost, RollingBucket, make_bucket
+from ratelimit_router.adaptive import FULL, cut, grow, take_limit
+from ratelimit_router.bucket import UNITS, Bucket, Charge, Cost, RollingBucket, make_bucket
 from ratelimit_router.cooldown import Cooldown, Incident, State
-from ratelimit_router.limits import DAY, QUOTAS, Limits, Quota, RefillDefaults
+from ratelimit_router.limits import DAY, QUOTAS, Limits, Quota, Refill, RefillDefaults
+from ratelimit_router.meter import Meter
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.reasons import Reason, Skipped
 
-__all__ = ["Account", "Cost", "Meter"]
+__all__ = ["NEVER", "Account", "Share"]
 
 NEVER = frozenset({Reason.TOO_LARGE, Reason.NO_QUOTA, Reason.KEY_REFUSED, Reason.GONE})
 """Reasons that neither time nor another caller's lease can end."""
 
 HOLD_WEIGHT = 0.1
 """Weight of the newest call in the running mean of how long calls take."""
-
-
-class Meter:
-    """One quota, its bucket, and what was learned about it."""
-
-    __slots__ = ("bucket", "learned", "pacer", "quota")
-
-    def __init__(self, quota: Quota, bucket: Bucket):
-        self.quota, self.bucket = quota, bucket
-        self.learned: Learned = FULL
-        self.pacer: ContinuousBucket | None = None  # spreads what a rolling or calendar bucket would let out at once
-
-    def apply(self, learned: Learned, now: float) -> None:
-        """Bring the bucket in line with what is known now."""
-        quota, bucket, self.learned = self.quota, self.bucket, learned
-        amount = learned.amount(quota.amount)
-        known = replace(learned, rate=1.0).amount(quota.amount)
-        smallest = 1.0 if quota.unit == "requests" else 0.0
-        if quota.refill == "continuous":
-            bucket.ceiling = min(quota.capacity, known)
-            bucket.resize(amount, max(bucket.ceiling * learned.burst, smallest), now)
-            return
-        bucket.ceiling = known
-        bucket.resize(amount, max(amount, smallest), now)
-        if learned.burst == 1.0:
-            self.pacer = None
-        elif self.pacer is None:
-            burst = max(known * learned.burst, smallest)
-            self.pacer = ContinuousBucket(bucket.name, bucket.unit, amount, quota.period, burst)
-            self.pacer.ceiling = known
-        else:
-            self.pacer.resize(amount, max(known * learned.burst, smallest), now)
+UNTOLD = 100
+"""Charges that are noted before the buckets are told of them all."""
+AMOUNTS = [itemgetter(unit) for unit in range(len(UNITS))]
+"""From a cost to the amount that a bucket of each unit is charged."""
+ROUNDING = 1e-9
+"""Share of a capacity within which only the buckets themselves decide."""
 
 
 class Account:
@@ -63,6 +39,9 @@ class Account:
     __slots__ = (
         "_day_reset",
         "_make",
+        "_page",
+        "_requests",
+        "_tokens",
         "buckets",
         "concurrency",
         "cooldown",
@@ -74,11 +53,9 @@ class Account:
         "last_grant",
         "meters",
         "name",
-        "others",
         "output_tokens",
         "pools",
         "rejections",
-        "rolling",
         "settled",
         "slots",
     )
@@ -108,61 +85,143 @@ class Account:
         self.meters = {quota.name: make(quota, now) for quota in limits.quotas(defaults)}
         self.concurrency: float = math.inf if limits.concurrency is None else limits.concurrency
         self.in_flight = 0
-        self.delicate = False  # whether a call that went well changes more than counts
-        self.slots: float = 0  # calls that may be in flight without looking closer; -1: always look closer
-        self.hold = 0.0  # running mean of seconds that a call takes
-        self.last_grant = -math.inf
         self.settled = self.failed = 0
         self.input_tokens = self.output_tokens = 0.0
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
+        self.hold = 0.0  # running mean of seconds that a call takes
+        self.last_grant = -math.inf
+        self.buckets: tuple[Bucket, ...] = ()
+        self.slots = -1.0  # calls that may be in flight without a closer look; -1: always look closer
+        self.delicate = False  # whether a call that went well changes more than counts
+        self._page: list[Charge] = []  # charges that the buckets have not been told of yet
+        self._requests = self._tokens = -math.inf  # no more than what is left
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Collect every bucket to charge (own, pacers, pools') and whether `fits` has to look closer."""
-        own = [bucket for meter in self.meters.values() for bucket in (meter.bucket, meter.pacer) if bucket is not None]
-        self.buckets: tuple[Bucket, ...] = (*own, *(bucket for pool in self.pools for bucket in pool.buckets))
-        self.rolling = tuple(bucket for bucket in self.buckets if isinstance(bucket, RollingBucket))
-        self.others = tuple(bucket for bucket in self.buckets if not isinstance(bucket, RollingBucket))
-        self.delicate = not self.cooldown.ready or bool(self.pools) or any(m.learned.cut for m in self.meters.values())
-        self.slots = self.concurrency if self.cooldown.ready and not self.pools else -1
+        """Something other than a charge has changed: collect anew what the hot path reads."""
+        self._tell()
+        self.buckets = tuple(bucket for meter in self.meters.values() for bucket in meter.buckets)
+        self._requests = self._tokens = -math.inf
+        calm = self.cooldown.ready and not self.pools
+        self.slots = self.concurrency if calm else -1.0
+        self.delicate = not calm or any(meter.learned.cut for meter in self.meters.values())
 
     def reconfigure(self, new: "Account", now: float) -> None:
         """Take over the limits and pools of a fresh account; what was spent stays spent, what was closed is tried again."""
+        self._tell()
         for name, meter in new.meters.items():
             old = self.meters.get(name)
             if old is None:
                 continue
-            if (old.quota.refill, old.quota.period, old.quota.resets) == (
-                meter.quota.refill,
-                meter.quota.period,
-                meter.quota.resets,
-            ):
+            if _same_clockwork(old.quota, meter.quota):
                 old.quota = meter.quota
                 old.apply(FULL, now)
                 new.meters[name] = old
             else:
-                used = max(old.bucket.capacity - old.bucket.level(now), 0.0)
-                meter.bucket.spend(_amount(used, meter, now))
+                meter.bucket.spend(max(old.bucket.capacity - old.bucket.level(now), 0.0), now)
         self.meters, self.concurrency, self.pools = new.meters, new.concurrency, new.pools
         self._make, self._day_reset = new._make, new._day_reset
         self.cooldown.reopen()
         self.rebuild()
 
-    # -- choosing ------------------------------------------------------------------------------------------------------
+    # -- choosing and charging -----------------------------------------------------------------------------------------
+
+    def take(self, charge: Charge, cost: Cost, now: float) -> bool:
+        """Start a call if it `fits`: everything is charged at once. False, and nothing has changed, if it does not."""
+        if self.in_flight >= self.slots and not self._open(cost, now):
+            return False
+        total = cost[3]
+        if (self._requests < 1 or total > self._tokens) and not self._look(cost, now):
+            return False
+        self._requests -= 1
+        self._tokens -= total
+        self.in_flight += 1
+        self.last_grant = charge.at = now
+        charge.cost = cost
+        charge.page = page = self._page
+        page.append(charge)
+        if len(page) >= UNTOLD:
+            self._tell()
+        return True
 
     def fits(self, cost: Cost, now: float) -> bool:
         """Whether a call of this cost may start at `now`."""
-        if self.in_flight >= self.slots and not self._open(now):
+        if self.in_flight >= self.slots and not self._open(cost, now):
             return False
-        for bucket in self.buckets:
-            if cost[bucket.unit] > bucket.room and not bucket.fits(cost[bucket.unit], now):
-                return False
-        return True
+        return (self._requests >= 1 and cost[3] <= self._tokens) or self._look(cost, now)
 
-    def _open(self, now: float) -> bool:
+    def _open(self, cost: Cost, now: float) -> bool:
         if self.in_flight >= self.concurrency or self.opens_at(now) > now:
             return False
-        return all(pool.in_flight < pool.concurrency and pool.opens_at(now) <= now for pool in self.pools)
+        return all(pool.fits(cost, now) for pool in self.pools)
+
+    def _look(self, cost: Cost, now: float) -> bool:
+        """Ask the buckets, and remember what is left at the least: requests, and tokens of whatever unit."""
+        self._tell()
+        requests = tokens = math.inf
+        fits = True
+        for bucket in self.buckets:
+            fits = bucket.fits(cost[bucket.unit], now) and fits
+            left = bucket.level(now) - ROUNDING * bucket.capacity
+            if bucket.unit:
+                tokens = min(tokens, left)
+            else:
+                requests = min(requests, left)
+        self._requests, self._tokens = requests, tokens
+        return fits
+
+    def _tell(self) -> None:
+        """Tell the buckets of every charge that was only noted so far."""
+        if not (page := self._page):
+            return
+        self._page = []
+        instants = [charge.at for charge in page]
+        costs = [charge.cost for charge in page]
+        for bucket in self.buckets:
+            amounts = list(map(AMOUNTS[bucket.unit], costs))
+            if isinstance(bucket, RollingBucket):
+                bucket.spend_all(amounts, instants)
+            else:
+                for amount, at in zip(amounts, instants, strict=True):
+                    bucket.spend(amount, at)
+
+    def draw(self, cost: Cost, now: float) -> "list[Share]":
+        """Charge the pools for a call that this account has just taken."""
+        return [Share(pool, cost, now) for pool in self.pools]
+
+    def correct(self, charge: Charge, actual: Cost) -> None:
+        """Replace what was charged by what it really was; nothing at all, for a refund."""
+        if charge.page is self._page:
+            self._requests += charge.cost[0] - actual[0]
+            self._tokens += charge.cost[3] - actual[3]
+        else:
+            self._correct_told(charge, actual)
+        charge.cost = actual
+
+    def _correct_told(self, charge: Charge, actual: Cost) -> None:
+        for bucket in self.buckets:
+            unit = bucket.unit
+            if actual[unit] != charge.cost[unit]:
+                bucket.correct(actual[unit] - charge.cost[unit], charge.at)
+        # A debt counts at once. What is refunded may have come back by itself already: the next look will tell.
+        self._tokens -= max(max(actual) - min(charge.cost[1:]), 0.0)
+
+    def spend(self, meter: Meter, amount: float, now: float) -> None:
+        """Take something out of one quota alone: somebody else has used it."""
+        self._tell()
+        meter.bucket.spend(amount, now)
+        self.rebuild()
+
+    def learn_hold(self, held: float) -> None:
+        """A call took that many seconds."""
+        self.hold += HOLD_WEIGHT * (held - self.hold) if self.hold else held
+
+    @property
+    def granted(self) -> int:
+        """Leases so far."""
+        return self.in_flight + self.settled + self.failed
+
+    # -- why not, and when ---------------------------------------------------------------------------------------------
 
     def opens_at(self, now: float) -> float:
         """When the cooldown lets the next call through; infinity if only an event can."""
@@ -175,26 +234,26 @@ class Account:
 
     def blocked(self, cost: Cost, now: float) -> Skipped | None:
         """Why a call of this cost may not start at `now`, and when that will have ended; None if it may."""
-        found: list[Skipped] = []
-        for account in (self, *self.pools):
-            opens = account.opens_at(now)
-            if opens > now:
-                found.append(account._closed(self.name, opens))
-            if account.in_flight >= account.concurrency:
-                quota = "concurrency" if account is self else f"{account.name}.concurrency"
-                found.append(Skipped(model=self.name, reason=Reason.CONCURRENCY, retry_at=math.inf, quota=quota))
-        for bucket in self.buckets:
-            amount = cost[bucket.unit]
-            if amount > bucket.ceiling:
-                found.append(Skipped(model=self.name, reason=Reason.TOO_LARGE, retry_at=math.inf, quota=bucket.name))
-                continue
-            if amount > bucket.capacity:  # a careful guess must not lock a request out that is known to fit
-                bucket.room += amount - bucket.capacity
-                bucket.capacity = amount
-            if amount > bucket.room and not bucket.fits(amount, now):
-                when = bucket.when(amount, now)
-                found.append(Skipped(model=self.name, reason=Reason.QUOTA, retry_at=when, quota=bucket.name))
+        found = [one for account in (self, *self.pools) for one in account._obstacles(self.name, cost, now)]
         return max(found, key=lambda one: (one.reason in NEVER, one.retry_at), default=None)
+
+    def _obstacles(self, model: str, cost: Cost, now: float) -> Iterable[Skipped]:
+        if (opens := self.opens_at(now)) > now:
+            yield self._closed(model, opens)
+        if self.in_flight >= self.concurrency:
+            quota = "concurrency" if model == self.name else f"{self.name}.concurrency"
+            yield Skipped(model=model, reason=Reason.CONCURRENCY, retry_at=math.inf, quota=quota)
+        self._tell()
+        for meter in self.meters.values():
+            for bucket in meter.buckets:
+                amount = cost[bucket.unit]
+                if amount > bucket.ceiling:
+                    yield Skipped(model=model, reason=Reason.TOO_LARGE, retry_at=math.inf, quota=bucket.name)
+                elif amount > bucket.capacity:
+                    meter.widen(bucket, amount, now)
+                if not bucket.fits(amount, now):
+                    when = bucket.when(amount, now)
+                    yield Skipped(model=model, reason=Reason.QUOTA, retry_at=when, quota=bucket.name)
 
     def _closed(self, model: str, opens: float) -> Skipped:
         cooldown = self.cooldown
@@ -202,12 +261,19 @@ class Account:
             reason = cooldown.closed_for
         elif cooldown.state is State.COOLING:
             reason = Reason.COOLING
-        elif cooldown.incident is None and cooldown.state is State.SLOW_START:
-            reason = Reason.SLOW_START
         else:
-            reason = Reason.PROBING
-        quota = cooldown.incident.quota if cooldown.incident else None
-        return Skipped(model=model, reason=reason, retry_at=opens, quota=quota)
+            reason = Reason.SLOW_START if cooldown.state is State.SLOW_START else Reason.PROBING
+        return Skipped(
+            model=model,
+            reason=reason,
+            retry_at=opens,
+            quota=cooldown.incident.quota if cooldown.incident else None,
+        )
+
+    def hopeless(self, cost: Cost, now: float) -> bool:
+        """Whether a call of this cost can never start here by itself."""
+        found = self.blocked(cost, now)
+        return found is not None and found.reason in NEVER
 
     def expected(self, cost: Cost, now: float) -> float:
         """When a call of this cost can be expected to start, if `cost` also counts those ahead of it.
@@ -215,89 +281,49 @@ class Account:
         Exact where quotas and cooldowns decide. Where calls in flight do, an estimate from how long calls have taken;
         infinity while nothing is known, and where `blocked` says never.
         """
-        instant = now
-        for account in (self, *self.pools):
-            opens = account.opens_at(now)
-            if math.isinf(opens):
-                opens = math.inf if account.cooldown.state is State.CLOSED else now + account.hold
-            waves = (account.in_flight + cost[0]) / account.concurrency - 1.0
-            instant = max(instant, opens, now + waves * account.hold if waves > 0 else now)
-            if waves > 0 and not account.hold:
-                return math.inf
-        return max([instant, *(bucket.when(cost[bucket.unit], now) for bucket in self.buckets)])
+        return max(account._expected(cost, now) for account in (self, *self.pools))
 
-    def hopeless(self, cost: Cost, now: float) -> bool:
-        """Whether a call of this cost can never start here by itself."""
-        found = self.blocked(cost, now)
-        return found is not None and found.reason in NEVER
+    def _expected(self, cost: Cost, now: float) -> float:
+        opens = self.opens_at(now)
+        if math.isinf(opens) and self.cooldown.state is not State.CLOSED:
+            opens = now + self.hold if self.hold else math.inf
+        instant = max(now, opens)
+        waves = (self.in_flight + cost[0]) / self.concurrency - 1.0
+        if waves > 0:
+            instant = max(instant, now + waves * self.hold if self.hold else math.inf)
+        self._tell()
+        return max([instant, *(bucket.when(cost[bucket.unit], now) for bucket in self.buckets)])
 
     def rate(self, mean: Cost) -> float:
         """Calls a second in the long run, of the mean cost of `mean` (a sum of costs)."""
         if self.cooldown.state is State.CLOSED:
             return 0.0
+        accounts = (self, *self.pools)
         rates = [
-            bucket.capacity / bucket.period * mean[0] / mean[bucket.unit] for bucket in self.buckets if mean[bucket.unit]
+            bucket.capacity / bucket.period * mean[0] / mean[bucket.unit]
+            for account in accounts
+            for bucket in account.buckets
+            if mean[bucket.unit]
         ]
-        rates += [account.concurrency / account.hold for account in (self, *self.pools) if account.hold]
+        rates += [account.concurrency / account.hold for account in accounts if account.hold]
         return min(rates, default=math.inf)
 
     def used(self, now: float) -> float:
         """The fraction (0..1, more in debt) of its tightest limit that is used."""
+        self._tell()
         shares = [1.0 - bucket.level(now) / bucket.capacity for bucket in self.buckets if bucket.capacity]
-        shares += [account.in_flight / account.concurrency for account in (self, *self.pools)]
-        return max(shares)
+        return max([*shares, self.in_flight / self.concurrency, *(pool.used(now) for pool in self.pools)])
 
-    # -- charging ------------------------------------------------------------------------------------------------------
-
-    def charge(self, charge: Charge) -> None:
-        """Start one call: every bucket is charged at once."""
-        cost = charge.cost
-        for rolling in self.rolling:
-            rolling.room -= cost[rolling.unit]
-            rolling.log(charge)
-        for bucket in self.others:
-            bucket.spend(charge)
-        self.in_flight += 1
-        self.last_grant = charge.at
-        for pool in self.pools:
-            pool.in_flight += 1
-
-    def guard(self, lease: object, now: float) -> None:
-        """Count a lease against every ramp that is under way."""
-        for account in (self, *self.pools):
-            if not account.cooldown.ready:
-                account.cooldown.granted(lease, now)
-
-    def correct(self, charge: Charge, actual: Cost) -> None:
-        """Replace what was charged by what it really was."""
-        for bucket in self.buckets:
-            bucket.correct(charge, actual)
-        charge.cost = actual
-
-    def release(self, charge: Charge, now: float) -> None:
-        """A call is over that did not go well. (One that did gives back its place in `Lease.settle`.)"""
-        self.in_flight -= 1
-        self.failed += 1
-        for pool in self.pools:
-            pool.in_flight -= 1
-
-    def tidy(self, now: float, charge: Charge) -> None:
-        """Learn from a call that ends how long calls take, and forget charges that have come back."""
-        held = now - charge.at
-        for account in (self, *self.pools):
-            account.hold += HOLD_WEIGHT * (held - account.hold) if account.hold else held
-        for bucket in self.rolling:
-            bucket.expire(now)
-
-    @property
-    def granted(self) -> int:
-        """Leases so far."""
-        return self.in_flight + self.settled + self.failed
+    def level(self, meter: Meter, now: float) -> float:
+        """What is left of one quota."""
+        self._tell()
+        return meter.bucket.level(now)
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
     def reject(self, lease: object, epoch: int, outcome: Outcome, now: float) -> tuple[Incident | None, list[Meter]]:
         """The service refused a call that was let through. Returns the cooldown that follows, and the meters that learned."""
+        self._tell()
         meters: list[Meter] = []
         if outcome.kind is Kind.RATE_LIMITED and epoch == self.cooldown.epoch:
             meters = self._learn(outcome, now)
@@ -320,17 +346,12 @@ class Account:
 
     def learn_limit(self, quota: str, limit: float, now: float) -> list[Meter]:
         """The service states a limit: take it where it is below the configured one, or where none is configured."""
+        self._tell()
         meter = self.meters.get(quota)
         if meter is None:
             if quota not in QUOTAS:
                 return []
-            unit, period = QUOTAS[quota]
-            refill = "calendar" if period >= DAY else "rolling"
-            meter = self._make(
-                Quota(name=quota, unit=unit, amount=limit, period=period, refill=refill, capacity=limit,
-                      resets=RefillDefaults().resets), now
-            )
-            self.meters[quota] = meter
+            meter = self.meters[quota] = self._make(_stated(quota, limit), now)
         elif limit >= meter.quota.amount or limit == meter.learned.named:
             return []
         meter.apply(take_limit(meter.learned, limit, now), now)
@@ -345,17 +366,41 @@ class Account:
         """A call succeeded: what was cut without evidence grows back."""
         for meter in self.meters.values():
             if meter.learned.cut and (grown := grow(meter.learned, now, meter.quota.period)) != meter.learned:
+                self._tell()
                 meter.apply(grown, now)
-        self.rebuild()
+                self.rebuild()
 
     def lower(self, quota: str, remaining: float, now: float) -> None:
         """The service says how much is left: believed where it is less than what we think."""
         meter = self.meters.get(quota)
-        if meter is not None and (excess := meter.bucket.level(now) - max(remaining, 0.0)) > 0:
-            meter.bucket.spend(_amount(excess, meter, now))
+        if meter is not None and (excess := self.level(meter, now) - max(remaining, 0.0)) > 0:
+            self.spend(meter, excess, now)
 
 
-def _amount(amount: float, meter: Meter, now: float) -> Charge:
-    """A charge of that much of one quota alone."""
-    cost = [amount if unit == meter.bucket.unit else 0.0 for unit in range(len(UNITS))]
-    return Charge(now, (cost[0], cost[1], cost[2], cost[3]))
+class Share(Charge):
+    """What one call costs a pool. `epoch`: of the pool's cooldown when it was charged."""
+
+    __slots__ = ("epoch", "pool")
+
+    def __init__(self, pool: Account, cost: Cost, now: float):
+        self.pool, self.epoch = pool, pool.cooldown.epoch
+        pool.take(self, cost, now)
+
+
+def _same_clockwork(one: Quota, other: Quota) -> bool:
+    return (one.refill, one.period, one.resets) == (other.refill, other.period, other.resets)
+
+
+def _stated(quota: str, limit: float) -> Quota:
+    """A quota that nobody configured, as the service states it."""
+    unit, period = QUOTAS[quota]
+    refill: Refill = "calendar" if period >= DAY else "rolling"
+    return Quota(
+        name=quota,
+        unit=unit,
+        amount=limit,
+        period=period,
+        refill=refill,
+        capacity=limit,
+        resets=RefillDefaults().resets,
+    )

@@ -6,17 +6,15 @@ the same rules:
 - `now` is told, in seconds on any scale that does not run backwards; should it do so anyway, a bucket only gets stricter.
 - `fits` and `when` use the same arithmetic: a spend is refused just before the instant that `when` names, and fits
   exactly at it.
-- `room` never claims more than there is. It may claim less until `fits` has looked at the clock, so `amount <= room` is
-  a sufficient test that costs no call.
-- A correction (refund or debt) names the charge that it corrects; what has come back already is left alone. Never more
-  than `capacity` is there.
+- A correction (refund or debt) names the instant of the spend that it corrects; what has come back already is left alone.
+  Never more than `capacity` is there.
 
-What they do badly: a rolling bucket remembers every charge of its last period.
+What they do badly: a rolling bucket remembers every spend of its last period (two list entries each).
 """
 
 import math
-from collections import deque
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ratelimit_router.limits import Quota
@@ -31,15 +29,13 @@ Cost = tuple[float, float, float, float]
 
 
 class Charge:
-    """What was spent together, and when. One object serves every bucket that was charged; a lease is one."""
+    """What one call costs, and when it was spent. `page`: where it was noted until the buckets are told."""
 
-    __slots__ = ("at", "cost")
+    __slots__ = ("at", "cost", "page")
 
     at: float
     cost: Cost
-
-    def __init__(self, at: float, cost: Cost):
-        self.at, self.cost = at, cost
+    page: "list[Charge]"
 
 
 class Bucket(Protocol):
@@ -51,7 +47,6 @@ class Bucket(Protocol):
     capacity: float
     ceiling: float
     """What the capacity is known to be; `capacity` may be a more careful guess. A larger request never fits."""
-    room: float
 
     def fits(self, amount: float, now: float) -> bool:
         """Whether `amount` can be spent at `now`."""
@@ -65,12 +60,12 @@ class Bucket(Protocol):
         """
         ...
 
-    def spend(self, charge: Charge) -> None:
-        """Take this bucket's part of a charge out, whether it fits or not."""
+    def spend(self, amount: float, at: float) -> None:
+        """Take `amount` out, whether it fits or not. Spends are told in the order of their instants."""
         ...
 
-    def correct(self, charge: Charge, actual: Cost) -> None:
-        """A charge turns out to have cost `actual`. To be asked before the charge itself is changed."""
+    def correct(self, delta: float, at: float) -> None:
+        """Spend `delta` more (less, if negative) as of the spend made at `at`."""
         ...
 
     def level(self, now: float) -> float:
@@ -89,12 +84,11 @@ class ContinuousBucket:
     I.371): refund and debt are one addition, and no reader can see more than the capacity.
     """
 
-    __slots__ = ("_full_at", "_interval", "capacity", "ceiling", "name", "period", "room", "unit")
+    __slots__ = ("_full_at", "_interval", "capacity", "ceiling", "name", "period", "unit")
 
     def __init__(self, name: str, unit: int, amount: float, period: float, capacity: float):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
-        self.room = -math.inf  # what is there depends on the clock: always ask
         self._interval = period / amount if amount > 0 else math.inf
         self._full_at = -math.inf
 
@@ -111,15 +105,14 @@ class ContinuousBucket:
             return max(self._full_at, now) - slack
         return max(self._full_at - slack, now)
 
-    def spend(self, charge: Charge) -> None:
+    def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
-        if amount := charge.cost[self.unit]:  # 0 x infinity is not a number
-            self._full_at = max(self._full_at, charge.at) + amount * self._interval
+        if amount:  # 0 x infinity is not a number
+            self._full_at = max(self._full_at, at) + amount * self._interval
 
-    def correct(self, charge: Charge, actual: Cost) -> None:
-        """See `Bucket`. Evenly refilled tokens have no date: what came back since the charge is clamped by the readers."""
-        if delta := actual[self.unit] - charge.cost[self.unit]:
-            self._full_at = max(self._full_at, charge.at) + delta * self._interval
+    def correct(self, delta: float, at: float) -> None:
+        """See `Bucket`. Evenly refilled tokens have no date: what came back since the spend is clamped by the readers."""
+        self.spend(delta, at)
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
@@ -139,80 +132,85 @@ class ContinuousBucket:
 class RollingBucket:
     """Each token comes back exactly one period after it was spent."""
 
-    __slots__ = ("_gone", "_log", "capacity", "ceiling", "log", "name", "period", "room", "unit")
+    __slots__ = ("_amounts", "_first", "_instants", "_room", "capacity", "ceiling", "name", "period", "unit")
 
     def __init__(self, name: str, unit: int, period: float, capacity: float):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
-        self.room = capacity
-        self._log: deque[Charge] = deque()  # every charge that is not back yet
-        self.log = self._log.append
-        """Where charges go. Whoever appends one directly also takes its part out of `room`: that is all of `spend`."""
-        self._gone = -math.inf  # charges up to this instant have come back
+        self._room = capacity
+        self._instants: list[float] = []  # of every spend, oldest first
+        self._amounts: list[float] = []
+        self._first = 0  # where those begin that are not back yet
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
-        self.expire(now)
-        return amount <= self.room
+        return amount <= self.level(now)
 
     def when(self, amount: float, now: float) -> float:
-        """See `Bucket`. Looks at as many charges as have to come back first."""
+        """See `Bucket`. Looks at as many spends as have to come back first."""
         if self.fits(amount, now):
             return now
         if self.capacity <= 0:
             return math.inf
         # Sent as early as possible, the n-th token and the one a capacity further on are exactly one period apart.
         laps = max(math.ceil(amount / self.capacity) - 1, 0)
-        missing, instant = amount - laps * self.capacity - self.room, now
-        for charge in self._log:
-            if missing <= 0:
-                break
-            missing -= charge.cost[self.unit]
-            instant = max(instant, charge.at + self.period)
-        return instant + laps * self.period
+        missing, index = amount - laps * self.capacity - self._room, self._first
+        while missing > 0 and index < len(self._amounts):
+            missing -= self._amounts[index]
+            index += 1
+        came_back = now if index == self._first else self._instants[index - 1] + self.period
+        return max(came_back, now) + laps * self.period
 
-    def spend(self, charge: Charge) -> None:
+    def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
-        self.log(charge)
-        self.room -= charge.cost[self.unit]
+        self._instants.append(at)
+        self._amounts.append(amount)
+        self._room -= amount
 
-    def correct(self, charge: Charge, actual: Cost) -> None:
-        """See `Bucket`."""
-        if charge.at > self._gone:
-            self.room -= actual[self.unit] - charge.cost[self.unit]
+    def spend_all(self, amounts: list[float], instants: Iterable[float]) -> None:
+        """Many spends at once."""
+        self._instants += instants
+        self._amounts += amounts
+        self._room -= sum(amounts)
+
+    def correct(self, delta: float, at: float) -> None:
+        """See `Bucket`. Spends of the same instant come back together, so it does not matter which of them it is."""
+        index = bisect_left(self._instants, at, self._first)
+        if index < len(self._instants) and self._instants[index] == at:
+            self._amounts[index] += delta
+            self._room -= delta
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
-        self.expire(now)
-        return self.room
+        first, end, period = self._first, len(self._instants), self.period
+        while first < end and self._instants[first] + period <= now:
+            self._room += self._amounts[first]
+            first += 1
+        if first == end:
+            self._room = self.capacity  # no rounding is carried over from one idle spell to the next
+        if first > 512 and first > end / 2:
+            del self._instants[:first], self._amounts[:first]
+            first = 0
+        self._first = first
+        return self._room
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
-        self.room += capacity - self.capacity
+        self._room += capacity - self.capacity
         self.capacity = capacity
-
-    def expire(self, now: float) -> None:
-        """Let come back what is due."""
-        log, period, unit = self._log, self.period, self.unit
-        while log and log[0].at + period <= now:
-            charge = log.popleft()
-            self.room += charge.cost[unit]
-            self._gone = max(self._gone, charge.at)
-        if not log:
-            self.room = self.capacity  # no rounding is carried over from one idle spell to the next
 
 
 class CalendarBucket:
     """Everything comes back at a reset: `next_reset(now)` is the first one after `now`."""
 
-    __slots__ = ("_next_reset", "_opened", "_resets_at", "capacity", "ceiling", "name", "period", "room", "unit")
+    __slots__ = ("_next_reset", "_opened", "_resets_at", "_room", "capacity", "ceiling", "name", "period", "unit")
 
     def __init__(
         self, name: str, unit: int, period: float, capacity: float, next_reset: Callable[[float], float], now: float
     ):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
-        self.room = capacity
+        self._room = capacity
         self._next_reset = next_reset
         self._opened = -math.inf
         self._resets_at = next_reset(now)
@@ -227,35 +225,35 @@ class CalendarBucket:
             return now
         if self.capacity <= 0:
             return math.inf
-        laps = max(math.ceil((amount - max(self.room, 0.0)) / self.capacity) - 1, 0)
+        laps = max(math.ceil((amount - max(self._room, 0.0)) / self.capacity) - 1, 0)
         return self._resets_at + laps * self.period
 
-    def spend(self, charge: Charge) -> None:
+    def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
-        if charge.at >= self._resets_at:
-            self._turn(charge.at)
-        self.room -= charge.cost[self.unit]
+        if at >= self._resets_at:
+            self._turn(at)
+        self._room -= amount
 
-    def correct(self, charge: Charge, actual: Cost) -> None:
+    def correct(self, delta: float, at: float) -> None:
         """See `Bucket`."""
-        if charge.at >= self._opened:
-            self.room -= actual[self.unit] - charge.cost[self.unit]
+        if at >= self._opened:
+            self._room -= delta
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
         if now >= self._resets_at:
             self._turn(now)
-        return self.room
+        return self._room
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
-        self.room += capacity - self.capacity
+        self._room += capacity - self.capacity
         self.capacity = capacity
 
     def _turn(self, now: float) -> None:
         self._opened = self._resets_at
         self._resets_at = self._next_reset(now)
-        self.room = self.capacity
+        self._room = self.capacity
 
 
 def make_bucket(quota: Quota, now: float, next_reset: Callable[[float], float], *, name: str | None = None) -> Bucket:

@@ -10,15 +10,18 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import replace
 
 from ratelimit_router import events
-from ratelimit_router.account import Account, Cost, Meter
+from ratelimit_router.account import Account
+from ratelimit_router.bucket import Cost
+from ratelimit_router.clock import forwards
 from ratelimit_router.cooldown import Incident
 from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
 from ratelimit_router.forecast import earliest, reach, still_worth_waiting
 from ratelimit_router.lease import Chain, Lease, Wish
 from ratelimit_router.limits import DAY, QUOTAS
+from ratelimit_router.meter import Meter
 from ratelimit_router.models import Model, check_patience
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.queue import Line, Queue, Waiter
@@ -52,7 +55,7 @@ class Dispatcher:
         classify: Callable[[Model, BaseException], Outcome],
         observers: Iterable[events.Observer],
     ):
-        self.clock, self.wall_clock, self._classify = clock, wall_clock, classify
+        self.clock, self.wall_clock, self._classify = forwards(clock), wall_clock, classify
         self.observers = tuple(observers)
         self.observed = bool(self.observers)
         self.accounts: dict[str, Account] = {}
@@ -63,6 +66,7 @@ class Dispatcher:
         self.queue = Queue()
         self.tally = Tally()
         self.closed = False
+        self.quiet = not self.observed
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._draining = False
@@ -70,21 +74,14 @@ class Dispatcher:
     # -- asking for a model --------------------------------------------------------------------------------------------
 
     def admit(self, lease: Lease, line: Line, cost: Cost, reach: int) -> bool:
-        """Keep the promise right now, if nobody waits and a model is free. The hot path."""
+        """Keep the promise right now, if nobody waits and a model is free in the steps up to `reach` (-1: all)."""
         if self.queue.length or self.closed:
             return False
-        now, candidate = self.clock(), line.first
-        if candidate is None or not candidate.account.fits(cost, now):
-            candidate = pick(line.steps, cost, now, reach)
-            if candidate is None:
-                return False
-        if candidate.depth or candidate.account.slots < 0 or self.observed:
+        now = self.clock()
+        candidate = pick(line.steps, cost, now, reach)
+        if candidate is not None:
             self._grant(lease, candidate, line, cost, now, 0.0)
-            return True
-        lease.granted(candidate, cost, now, 0.0, ())
-        candidate.account.charge(lease)
-        candidate.chosen += 1
-        return True
+        return candidate is not None
 
     def admit_or_refuse(self, lease: Lease, line: Line, cost: Cost) -> None:
         """Keep the promise right now, in line with those who wait, or raise NoCapacity."""
@@ -177,29 +174,32 @@ class Dispatcher:
     # -- granting ------------------------------------------------------------------------------------------------------
 
     def _grant(self, lease: Lease, candidate: Candidate, line: Line, cost: Cost, now: float, waited: float) -> None:
-        account = candidate.account
         passed: tuple[Skipped, ...] = ()
         if candidate.depth:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
             self._fell_back(line, candidate, passed, now)
-        lease.granted(candidate, cost, now, waited, passed)
-        account.charge(lease)
-        candidate.chosen += 1
-        if account.slots < 0:
-            self._guard(lease, account, now)
+        candidate.account.take(lease, cost, now)
+        lease.hold(candidate, waited, passed)
+        self.announce(lease)
+
+    def announce(self, lease: Lease) -> None:
+        """Tell of a new lease: the pools and ramps that it counts against, and the observers."""
+        now = self.clock()
+        if lease.candidate.account.slots < 0:
+            self._guard(lease, lease.candidate.account, now)
         if self.observed:
             self._emit(
-                events.Routed(
-                    at=now, tier=candidate.tier, model=candidate.model.name, depth=candidate.depth, waited=waited
-                )
+                events.Routed(at=now, tier=lease.tier, model=lease.model.name, depth=lease.depth, waited=lease.waited)
             )
 
     def _guard(self, lease: Lease, account: Account, now: float) -> None:
+        """Charge the pools, and count the lease against every ramp that is under way."""
+        lease.shares = account.draw(lease.cost, now)
         for one in (account, *account.pools):
             if one.cooldown.probing and self.observed:
                 self._emit(events.Probed(at=now, model=one.name))
-        account.guard(lease, now)
-        lease.pool_epochs = tuple(pool.cooldown.epoch for pool in account.pools)
+            if not one.cooldown.ready:
+                one.cooldown.granted(lease, now)
 
     def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
         first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
@@ -209,7 +209,10 @@ class Dispatcher:
 
     def drain(self, at: float = -math.inf) -> None:
         """Serve everybody who can be served, then set the one timer to the next instant at which somebody can."""
-        if self._draining or (not self.queue.length and self._timer is None):
+        if self._draining:
+            return
+        if not self.queue.length and self._timer is None:
+            self._be_quiet()
             return
         self._draining = True
         try:
@@ -221,7 +224,11 @@ class Dispatcher:
             wake = self.queue.serve(now, self._hand_over, self._give_up)
         finally:
             self._draining = False
+            self._be_quiet()
         self._set_timer(min(wake, self.queue.next_alarm()), now)
+
+    def _be_quiet(self) -> None:
+        self.quiet = not (self.queue.length or self.observed or self.closed)
 
     def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
         ticket, now = waiter.ticket, self.clock()
@@ -267,21 +274,24 @@ class Dispatcher:
     # -- after the call ------------------------------------------------------------------------------------------------
 
     def succeeded(self, lease: Lease) -> None:
-        """The service answered: cooldowns end, ramps widen, cuts grow back. Also gives back the places in pools."""
-        for pool in lease.candidate.account.pools:
-            pool.in_flight -= 1
-            pool.settled += 1
+        """A call went well on a model that is not just ready: ramps widen, cuts grow back, pools are free again."""
+        for share in lease.shares:
+            share.pool.in_flight -= 1
+            share.pool.settled += 1
         self._answered(lease)
 
     def _answered(self, lease: Lease) -> None:
-        account, now = lease.candidate.account, self.clock()
-        for one, epoch in zip((account, *account.pools), lease.epochs, strict=False):
-            if one.cooldown.succeeded(lease, epoch) and self.observed:
-                self._emit(events.Recovered(at=now, model=one.name))
-        account.recover(now)
+        now = self.clock()
+        for account, epoch in _parts(lease):
+            if account.cooldown.succeeded(lease, epoch) and self.observed:
+                self._emit(events.Recovered(at=now, model=account.name))
+            account.recover(now)
 
     def settled(self, lease: Lease) -> None:
-        """A call went well, and somebody wants to know."""
+        """A call went well, and somebody waits or wants to know."""
+        self.drain()
+        if not self.observed:
+            return
         now, (_, inputs, outputs, _) = self.clock(), lease.cost
         self._emit(
             events.Settled(
@@ -301,14 +311,16 @@ class Dispatcher:
             self.drain()
 
     def _undo(self, lease: Lease) -> None:
-        lease.candidate.account.correct(lease, (0, 0, 0, 0))
-        self._let_go(lease)
+        lease.refund()
+        self._release(lease)
+        for account, _ in _parts(lease):
+            account.cooldown.released(lease)
 
-    def _let_go(self, lease: Lease) -> None:
-        account = lease.candidate.account
-        account.release(lease, self.clock())
-        for one in (account, *account.pools):
-            one.cooldown.released(lease)
+    def _release(self, lease: Lease) -> None:
+        """A call is over that did not go well."""
+        for account, _ in _parts(lease):
+            account.in_flight -= 1
+            account.failed += 1
 
     def fail(self, lease: Lease, error: BaseException | Outcome) -> Outcome:
         """See `Lease.fail`."""
@@ -321,7 +333,7 @@ class Dispatcher:
         elif outcome.kind is Kind.NOT_SENT:
             self._undo(lease)
         elif outcome.kind in _CONCLUSIVE:
-            lease.candidate.account.release(lease, self.clock())
+            self._release(lease)
             self._answered(lease)
         else:
             self._unanswered(lease, outcome)
@@ -329,22 +341,22 @@ class Dispatcher:
         return outcome
 
     def _unanswered(self, lease: Lease, outcome: Outcome) -> None:
-        account, now = lease.candidate.account, self.clock()
+        self._release(lease)
+        account = lease.candidate.account
         if outcome.kind is Kind.TIMEOUT and account.cooldown.probing:  # a probe that is not answered has failed
-            account.release(lease, now)
-            self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED), now)
-        else:
-            self._let_go(lease)
+            self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED))
+        for one, _ in _parts(lease):
+            one.cooldown.released(lease)
 
     def _rejected(self, lease: Lease, outcome: Outcome) -> None:
-        account, now = lease.candidate.account, self.clock()
-        account.release(lease, now)
+        self._release(lease)
+        account = lease.candidate.account
         key = (outcome.kind.value, outcome.quota or "")
         account.rejections[key] = account.rejections.get(key, 0) + 1
         if self.observed:
             self._emit(
                 events.Rejected(
-                    at=now,
+                    at=self.clock(),
                     tier=lease.tier,
                     model=account.name,
                     kind=outcome.kind.value,
@@ -354,33 +366,37 @@ class Dispatcher:
                 )
             )
         if outcome.kind in (Kind.AUTH, Kind.BILLING):
-            self._close_key(lease, outcome, now)
-            return
+            self._close_key(lease, outcome)
+        else:
+            self._close_culprit(lease, outcome)
+
+    def _close_culprit(self, lease: Lease, outcome: Outcome) -> None:
+        """Cool the pool whose quota was hit, if the outcome names one; else the model."""
         pool, _, quota = (outcome.quota or "").rpartition(".")
-        for one, epoch in zip(account.pools, lease.epochs[1:], strict=False):
-            if one.name == pool:
-                account.cooldown.released(lease)
-                self._cool(lease, one, epoch, _renamed(outcome, quota), now)
-                return
-        self._cool(lease, account, lease.epoch, outcome, now)
+        culprit = next((share for share in lease.shares if share.pool.name == pool), None)
+        for account, _ in _parts(lease):
+            account.cooldown.released(lease)
+        if culprit is not None:
+            self._cool(lease, culprit.pool, culprit.epoch, replace(outcome, quota=quota))
+            return
+        self._cool(lease, lease.candidate.account, lease.epoch, outcome)
         if outcome.kind is Kind.MODEL_GONE and self.observed:
-            self._emit(events.ModelRemoved(at=now, model=account.name))
+            self._emit(events.ModelRemoved(at=self.clock(), model=lease.model.name))
 
-    def _close_key(self, lease: Lease, outcome: Outcome, now: float) -> None:
+    def _close_key(self, lease: Lease, outcome: Outcome) -> None:
+        """Every model of the key is closed; a model of no known key or provider, alone."""
         key = (lease.model.provider, lease.model.key)
-        names = [name for name, model in self.models.items() if (model.provider, model.key) == key != (None, None)]
-        names = names if lease.candidate.account.name in names else [lease.candidate.account.name]
-        for name in names:
+        names = {name for name, model in self.models.items() if (model.provider, model.key) == key != (None, None)}
+        for name in names | {lease.model.name}:
             account = self.accounts.get(name, lease.candidate.account)
-            self._cool(lease, account, account.cooldown.epoch, outcome, now)
+            self._cool(lease, account, account.cooldown.epoch, outcome)
         if self.observed:
-            self._emit(events.KeyRefused(at=now, models=tuple(names), kind=outcome.kind.value))
+            closed = tuple(sorted(names | {lease.model.name}))
+            self._emit(events.KeyRefused(at=self.clock(), models=closed, kind=outcome.kind.value))
 
-    def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome, now: float) -> None:
+    def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome) -> None:
+        now = self.clock()
         incident, learned = account.reject(lease, epoch, outcome, now)
-        for one in self.accounts.values():
-            if account in one.pools:
-                one.rebuild()
         if self.observed:
             for meter in learned:
                 self._emit(_learned(account, meter, now))
@@ -414,6 +430,7 @@ class Dispatcher:
     def close(self) -> None:
         """End every waiter with RouterClosed."""
         self.closed = True
+        self._be_quiet()
         for line in list(self.queue.lines):
             self.dismiss(line, RouterClosed())
         self._set_timer(math.inf, 0.0)
@@ -468,15 +485,12 @@ def _believable(outcome: Outcome) -> Outcome:
         hint = min(hint, LONGEST_HINT) if hint >= 0 else None
     if limit is not None and not 0 <= limit < math.inf:
         limit = None
-    return _replaced(outcome, retry_after=hint, limit=limit)
+    return replace(outcome, retry_after=hint, limit=limit)
 
 
-def _renamed(outcome: Outcome, quota: str) -> Outcome:
-    return _replaced(outcome, quota=quota)
-
-
-def _replaced(outcome: Outcome, **facts: Any) -> Outcome:
-    return Outcome(**{name: facts.get(name, getattr(outcome, name)) for name in Outcome.__slots__})
+def _parts(lease: Lease) -> list[tuple[Account, int]]:
+    """Every account that a lease is charged to, with the epoch of its cooldown at that time."""
+    return [(lease.candidate.account, lease.epoch), *((share.pool, share.epoch) for share in lease.shares)]
 
 
 def _cooled(account: Account, incident: Incident, now: float) -> events.Cooled:
@@ -498,7 +512,7 @@ def _learned(account: Account, meter: Meter, now: float) -> events.LimitLearned:
         model=account.name,
         quota=meter.quota.name,
         amount=meter.learned.amount(meter.quota.amount),
-        burst=meter.bucket.capacity if meter.pacer is None else meter.pacer.capacity,
+        burst=meter.burst,
         configured=meter.quota.amount,
         named=meter.learned.named is not None,
     )

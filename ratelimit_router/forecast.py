@@ -7,7 +7,8 @@ queue), never to admit.
 
 import math
 
-from ratelimit_router.account import Account, Cost
+from ratelimit_router.account import Account
+from ratelimit_router.bucket import Cost
 from ratelimit_router.queue import Line, Queue, Waiter
 from ratelimit_router.selection import Steps
 

@@ -68,7 +68,7 @@ def _quotas(account: Account, now: float) -> dict[str, QuotaSnapshot]:
         name: QuotaSnapshot(
             capacity=meter.bucket.capacity,
             configured=meter.quota.capacity,
-            remaining=meter.bucket.level(now),
+            remaining=account.level(meter, now),
             period=meter.quota.period,
             refill=meter.quota.refill,
         )

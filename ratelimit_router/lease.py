@@ -7,11 +7,12 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from ratelimit_router.account import Share
 from ratelimit_router.bucket import Charge, Cost
 from ratelimit_router.messages import Usage
 from ratelimit_router.models import Model
 from ratelimit_router.outcomes import Outcome
-from ratelimit_router.queue import Line, Queue
+from ratelimit_router.queue import Line
 from ratelimit_router.reasons import Skipped
 from ratelimit_router.selection import Candidate
 
@@ -25,8 +26,9 @@ Wish = tuple[float | None, float | None, int]
 
 ONE: Cost = (1, 0, 0, 0)
 """A request of which nothing else is known."""
+NOTHING: Cost = (0, 0, 0, 0)
 SAMPLED = 16
-"""Every so many calls, a settlement also measures how long the call took and forgets charges that have come back."""
+"""Every so many settlements also measure how long the call took."""
 
 _PROMISED, _HELD, _OVER = range(3)
 
@@ -34,20 +36,20 @@ _PROMISED, _HELD, _OVER = range(3)
 class Ledger(Protocol):
     """What a lease is granted by and reports to: see `dispatch`."""
 
-    queue: Queue
     lines: dict[str, Line]
-    observed: bool
+    quiet: bool
+    """Nobody waits, nobody observes, the router is open: what is free may be taken without asking."""
 
     def clock(self) -> float: ...
     def line(self, chain: Chain) -> Line: ...
     def admit(self, lease: "Lease", line: Line, cost: Cost, reach: int) -> bool: ...
     async def wait(self, lease: "Lease", line: Line, cost: Cost, wish: Wish) -> None: ...
+    def announce(self, lease: "Lease") -> None: ...
     def succeeded(self, lease: "Lease") -> None: ...
     def settled(self, lease: "Lease") -> None: ...
     def fail(self, lease: "Lease", error: BaseException | Outcome) -> Outcome: ...
     def refund(self, lease: "Lease") -> None: ...
     def observe(self, lease: "Lease", headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None: ...
-    def drain(self) -> None: ...
 
 
 class Lease(Charge):
@@ -65,7 +67,7 @@ class Lease(Charge):
         "chain",
         "epoch",
         "ledger",
-        "pool_epochs",
+        "shares",
         "skipped",
         "state",
         "tokens",
@@ -79,7 +81,7 @@ class Lease(Charge):
     wish: Wish | None
     candidate: Candidate
     epoch: int
-    pool_epochs: tuple[int, ...]
+    shares: Sequence[Share]
     state: int
     waited: float
     skipped: tuple[Skipped, ...]
@@ -97,13 +99,18 @@ class Lease(Charge):
         if line is None:
             line = ledger.line(chain)
         cost = (1, tokens, 0, tokens) if type(tokens) is int and tokens >= 0 else cost_of(tokens)
-        wish = self.wish
-        if wish is not None:
-            reach = 0 if (line.patience if wish[1] is None else wish[1]) else -1
-        else:
-            reach = line.reach
-        if not ledger.admit(self, line, cost, reach):
-            yield from ledger.wait(self, line, cost, wish or (None, None, 0)).__await__()
+        first = line.first
+        if first is not None and ledger.quiet and (account := first.account).take(self, cost, ledger.clock()):
+            first.chosen += 1  # from here on as in `hold`
+            self.candidate = first
+            self.epoch = account.cooldown.epoch
+            self.waited = 0.0
+            self.skipped = self.shares = ()
+            self.state = _HELD
+            if account.delicate:
+                ledger.announce(self)
+        elif not ledger.admit(self, line, cost, line.reach if self.wish is None else _reach(line, self.wish)):
+            yield from ledger.wait(self, line, cost, self.wish or (None, None, 0)).__await__()
         return self
 
     async def __aenter__(self) -> Self:
@@ -117,14 +124,14 @@ class Lease(Charge):
         else:
             self.fail(error)
 
-    def granted(self, candidate: Candidate, cost: Cost, now: float, waited: float, skipped: tuple[Skipped, ...]) -> None:
-        """The promise is kept: from now on it is held. For the dispatcher, which charges."""
+    def hold(self, candidate: Candidate, waited: float, skipped: tuple[Skipped, ...]) -> None:
+        """The promise is kept: it was charged, and is held from now on. For the dispatcher."""
+        candidate.chosen += 1
         self.candidate = candidate
-        self.cost = cost
-        self.at = now
         self.epoch = candidate.account.cooldown.epoch
         self.waited = waited
         self.skipped = skipped
+        self.shares = ()
         self.state = _HELD
 
     @property
@@ -142,10 +149,11 @@ class Lease(Charge):
         """Which step of the chain it is from; 0 is the first."""
         return self.candidate.depth
 
-    @property
-    def epochs(self) -> tuple[int, ...]:
-        """Of the model's cooldown and of its pools', when it was granted."""
-        return (self.epoch, *self.pool_epochs) if self.candidate.account.pools else (self.epoch,)
+    def refund(self) -> None:
+        """Take back everything that was charged. For the dispatcher, which knows when."""
+        for share in self.shares:
+            share.pool.correct(share, NOTHING)
+        self.candidate.account.correct(self, NOTHING)
 
     def settle(self, *, input_tokens: float | None = None, output_tokens: float | None = None) -> None:
         """The call went well. What it really used replaces the estimate; None keeps the estimate."""
@@ -157,18 +165,19 @@ class Lease(Charge):
         if input_tokens is not None and input_tokens != inputs or output_tokens is not None and output_tokens != outputs:
             inputs = inputs if input_tokens is None else input_tokens
             outputs = outputs if output_tokens is None else output_tokens
-            account.correct(self, (1, inputs, outputs, inputs + outputs))
+            actual = (1, inputs, outputs, inputs + outputs)
+            for share in self.shares:
+                share.pool.correct(share, actual)
+            account.correct(self, actual)
         account.input_tokens += inputs
         account.output_tokens += outputs
         account.in_flight -= 1
         account.settled += 1
         if not account.settled % SAMPLED:
-            account.tidy(ledger.clock(), self)
+            account.learn_hold(ledger.clock() - self.at)
         if account.delicate:
             ledger.succeeded(self)
-        if ledger.queue.length:
-            ledger.drain()
-        if ledger.observed:
+        if not ledger.quiet:
             ledger.settled(self)
 
     def end(self) -> bool:
@@ -191,6 +200,11 @@ class Lease(Charge):
     def __repr__(self) -> str:
         state = ("promised", "held", "over")[self.state]
         return f"<Lease {state}>" if self.state == _PROMISED else f"<Lease {self.tier} -> {self.model.name}, {state}>"
+
+
+def _reach(line: Line, wish: Wish) -> int:
+    patience = line.patience if wish[1] is None else wish[1]
+    return 0 if patience else -1
 
 
 def cost_of(tokens: int | Usage) -> Cost:

@@ -17,7 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ratelimit_router.account import Account, Cost
+from ratelimit_router.account import Account
+from ratelimit_router.bucket import Cost
 from ratelimit_router.models import Step
 from ratelimit_router.selection import Candidate, Steps, hopeless, pick
 

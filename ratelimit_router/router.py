@@ -110,8 +110,8 @@ class Router:
         Awaiting it raises UnknownTier, RouteTimeout (as soon as it is known), QuotaExhausted, RequestTooLarge,
         NoCapacity (nothing can ever serve this), RouterClosed.
         """
-        if timeout is None and patience is None and not priority:
-            return Lease(self._dispatcher, chain, tokens)
+        if timeout is patience is None and not priority:
+            return Lease(self._dispatcher, chain, tokens, None)
         return Lease(self._dispatcher, chain, tokens, (timeout, patience, priority))
 
     def route_nowait(self, chain: Chain, *, tokens: int | Usage = 0) -> Lease:

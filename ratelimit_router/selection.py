@@ -6,7 +6,8 @@ taken, ties by least recently chosen, so that load spreads from the first reques
 
 from collections.abc import Collection, Iterator
 
-from ratelimit_router.account import NEVER, Account, Cost
+from ratelimit_router.account import NEVER, Account
+from ratelimit_router.bucket import Cost
 from ratelimit_router.models import Model
 from ratelimit_router.reasons import Reason, Skipped
 
