@@ -1,5 +1,7 @@
 """From a configuration file and the command line to everything that a run needs, checked before anything starts."""
 
+import contextlib
+import importlib
 import importlib.resources
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -22,6 +24,7 @@ from ratelimit_router_extraction.settings import Settings, settings_of
 __all__ = ["Setup", "load_domains", "load_setup", "providers_of"]
 
 T = TypeVar("T")
+_SDKS = {"gemini": "google.genai.types", "gemini-legacy": "google.generativeai"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,15 @@ def providers_of(models: Collection[Model]) -> dict[str, Provider]:
                 known = ", ".join(plugins.providers())
                 raise ConfigError(f"no provider {name!r} is installed; there are: {known}", key=f"models.{model.name}")
             found[name] = made()
+            _import_sdk(name)
     return found
+
+
+def _import_sdk(provider: str) -> None:
+    """Importing an SDK stops the event loop for half a second: better before the first call's quota is charged."""
+    if provider in _SDKS:
+        with contextlib.suppress(ImportError):  # the provider itself says, at its first call, which extra is missing
+            importlib.import_module(_SDKS[provider])
 
 
 def _settings(config: Config, path: str, changes: Mapping[str, Any]) -> Settings:
