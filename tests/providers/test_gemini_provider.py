@@ -75,7 +75,8 @@ def test_no_function_is_called_and_no_continuation_followed(wire: Any, body: Any
         return "fine"
 
     function_call = body(parts=[{"functionCall": {"name": "weather", "args": {"city": "Paris"}}}])
-    more = {**body("half", finish="CONTINUATION"), "continuationToken": "bW9yZQ=="}
+    more = body("half", finish="CONTINUATION")
+    more["candidates"][0]["continuationToken"] = "bW9yZQ=="
 
     async def main() -> None:
         for answer in (function_call, more):
@@ -83,10 +84,11 @@ def test_no_function_is_called_and_no_continuation_followed(wire: Any, body: Any
                 wire(wire.always(lambda answer=answer: wire.reply(answer))) as server,
                 contextlib.aclosing(GeminiProvider()) as provider,
             ):
-                request = Request(prompt="x", options={"tools": [weather]})
+                request = Request(prompt="x", options={"tools": [weather]}, timeout=5)
                 reply = await provider.generate(model_at(server), request)
                 assert reply.text == ("" if answer is function_call else "half")
-                assert len(server.sent) == 1
+                _ = [chunk async for chunk in provider.stream(model_at(server), request)]
+                assert len(server.sent) == 2
         assert called == []
 
     asyncio.run(main())
