@@ -43,7 +43,7 @@ FAULTS: dict[str, Fault] = {
         Fault("limit_zero_prose", "front", "the same, but only the message says `limit: 0`", 36.0),
         Fault("several_violations", "front", "429 that names minute, day and token quotas at once", 20.0),
         Fault("bare_429", "front", "429 without details"),
-        Fault("prose_429", "front", "429 without details, the wait only in the message", 36_785.7),
+        Fault("prose_429", "front", "429 without details, the wait only in the message", 37_025.7),
         Fault("shared_capacity", "front", "429 as Vertex AI words it: the service is full, the account is not"),
         Fault("slow", "answer", "the right answer, this many seconds late", 30.0),
         Fault("reset", "answer", "the connection is reset before any byte of the answer"),

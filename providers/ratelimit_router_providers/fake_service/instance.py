@@ -51,6 +51,6 @@ def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> 
 
 def _resolve(root: Mapping[str, Any], ref: str) -> Mapping[str, Any]:
     found: Any = root
-    for part in ref.removeprefix("#/").split("/"):
+    for part in filter(None, ref.removeprefix("#").split("/")):
         found = found.get(part, {}) if isinstance(found, Mapping) else {}
     return found if isinstance(found, Mapping) else {}

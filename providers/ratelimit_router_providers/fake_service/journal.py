@@ -2,7 +2,8 @@
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = ["Journal", "ModelSummary", "Record", "Summary"]
@@ -47,6 +48,11 @@ class ModelSummary:
     peak_in_flight: int = 0
     latency: float = 0.0
 
+    def as_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "refused": dict(self.refused), "faults": dict(self.faults)}
+
     def add(self, record: Record) -> None:
         """Count one more."""
         self.requests += 1
@@ -86,7 +92,7 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """The same for JSON."""
         totals = {"requests": self.requests, "admitted": self.admitted, "rejected": self.rejected}
-        models = {name: asdict(model) for name, model in self.models.items()}
+        models = {name: model.as_dict() for name, model in self.models.items()}
         return {"simulated": True, "seconds": round(self.seconds, 3), **totals, "models": models}
 
 
@@ -114,4 +120,4 @@ class Journal:
 
     def summary(self, seconds: float) -> Summary:
         """The counts after so many seconds."""
-        return Summary(seconds=seconds, models=dict(self._models))
+        return Summary(seconds=seconds, models=deepcopy(self._models))

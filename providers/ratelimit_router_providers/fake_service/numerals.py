@@ -67,7 +67,7 @@ _DATE = re.compile(
 )
 _BARE_YEAR = re.compile(rf"\b(?:{_DATE_WORDS})[\s\-]{_GAP}({_YEAR})(?![.,]\d|[\w%])")
 _MONTH_AFTER = re.compile(
-    rf"\b(?:in|since|until|by|from|last|next|early|late|of|for|and|through){_S}({_TWO_FACED})\b"
+    rf"\b(?i:in|since|until|by|from|last|next|early|late|of|for|and|through){_S}({_TWO_FACED})\b"
     r"(?![ ]?(?:be|have|not|[A-Z]))"
 )
 _MAI = re.compile(rf"\b(?:im|bis|seit|Anfang|Mitte|Ende|vom|ab){_S}(Mai)\b")

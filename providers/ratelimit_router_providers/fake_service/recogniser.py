@@ -129,6 +129,8 @@ class _Reader:
         if end == 0:
             return None
         begin = next((i + 1 for i in reversed(range(end)) if _is_title(run[i]) and i + 1 < end - 1), 0)
+        if self.language == "de":  # `die Vertreter der Siemens AG`
+            begin = next((i + 1 for i in reversed(range(begin, end)) if run[i].text.islower()), begin)
         if run[end - 1].text in ("Department", "Ministry") and end == 2 and run[0].text.lower() not in gazetteer.STOP:
             return self._organisation(run, 0, 2)
         if begin == 0 and all(self._plain_word(word) or self._is_ending(word, 1) for word in run[:end]):

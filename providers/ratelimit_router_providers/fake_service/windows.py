@@ -97,13 +97,11 @@ class RollingWindow:
     def resize(self, amount: float, burst: float | None) -> None:
         self._amount = amount
 
-    def _expire(self, now: float) -> None:
-        while self._spent and self._spent[0][0] + self._period <= now + TICK:
-            self._spent.popleft()
+    def _back(self, at: float, now: float) -> bool:
+        return at + self._period <= now + TICK
 
     def left(self, now: float) -> float:
-        self._expire(now)
-        return self._amount - sum(amount for _, amount in self._spent)
+        return self._amount - sum(spent for at, spent in self._spent if not self._back(at, now))
 
     def wait(self, now: float, amount: float) -> float:
         left = self.left(now)
@@ -112,12 +110,14 @@ class RollingWindow:
         if amount <= left:
             return 0.0
         for at, spent in self._spent:
-            left += spent
+            left += 0 if self._back(at, now) else spent
             if amount <= left:
                 return max(0.0, at + self._period - now)
         return inf
 
     def spend(self, now: float, amount: float) -> None:
+        while self._spent and self._back(self._spent[0][0], now):
+            self._spent.popleft()
         at = max(now, self._spent[-1][0]) if self._spent else now
         self._spent.append((at, amount))
 
@@ -136,24 +136,22 @@ class ResetWindow:
     def resize(self, amount: float, burst: float | None) -> None:
         self._amount = amount
 
-    def _turn(self, now: float) -> float:
-        start, end = self.bounds(now + TICK)
-        if start > self._start:
-            self._start, self._used = start, 0.0
-        return end
-
     def left(self, now: float) -> float:
-        self._turn(now)
-        return self._amount - self._used
+        start, _ = self.bounds(now + TICK)
+        return self._amount - (0.0 if start > self._start else self._used)
 
     def wait(self, now: float, amount: float) -> float:
-        end = self._turn(now)
         if amount > self._amount:
             return inf
-        return 0.0 if amount <= self._amount - self._used else max(0.0, end - now)
+        if amount <= self.left(now):
+            return 0.0
+        _, end = self.bounds(max(now + TICK, self._start))
+        return end - now
 
     def spend(self, now: float, amount: float) -> None:
-        self._turn(now)
+        start, _ = self.bounds(now + TICK)
+        if start > self._start:
+            self._start, self._used = start, 0.0
         self._used += amount
 
 

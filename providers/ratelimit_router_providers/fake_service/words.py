@@ -79,8 +79,8 @@ def is_headline(line: str) -> bool:
 
 def language(words: Sequence[str]) -> str | None:
     """`de` or `en` by a text's small words, None for anything else."""
-    german = sum(word in gazetteer.GERMAN for word in words)
-    english = sum(word in gazetteer.ENGLISH for word in words)
+    german = sum(word.lower() in gazetteer.GERMAN for word in words)
+    english = sum(word.lower() in gazetteer.ENGLISH for word in words)
     if german > english:
         return "de"
     return "en" if english and english * 12 >= len(words) else None
