@@ -7,11 +7,10 @@ account that models draw on besides their own.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
 from random import Random
 
 from ratelimit_router.adaptive import FULL, cut, grow, take_limit
-from ratelimit_router.bucket import UNITS, Bucket, Charge, Cost, RollingBucket, make_bucket
+from ratelimit_router.bucket import Bucket, Charge, Cost, RollingBucket, make_bucket
 from ratelimit_router.cooldown import Cooldown, Incident, State
 from ratelimit_router.limits import DAY, QUOTAS, Limits, Quota, Refill, RefillDefaults
 from ratelimit_router.meter import Meter
@@ -26,9 +25,7 @@ NEVER = frozenset({Reason.TOO_LARGE, Reason.NO_QUOTA, Reason.KEY_REFUSED, Reason
 HOLD_WEIGHT = 0.1
 """Weight of the newest call in the running mean of how long calls take."""
 UNTOLD = 100
-"""Charges that are noted before the buckets are told of them all."""
-AMOUNTS = [itemgetter(unit) for unit in range(len(UNITS))]
-"""From a cost to the amount that a bucket of each unit is charged."""
+"""At the most so many charges are noted before the buckets are told of them all."""
 ROUNDING = 1e-9
 """Share of a capacity within which only the buckets themselves decide."""
 
@@ -38,10 +35,8 @@ class Account:
 
     __slots__ = (
         "_day_reset",
+        "_last_told",
         "_make",
-        "_page",
-        "_requests",
-        "_tokens",
         "buckets",
         "concurrency",
         "cooldown",
@@ -50,14 +45,16 @@ class Account:
         "hold",
         "in_flight",
         "input_tokens",
-        "last_grant",
         "meters",
         "name",
         "output_tokens",
+        "page",
         "pools",
         "rejections",
+        "requests",
         "settled",
         "slots",
+        "tokens",
     )
 
     def __init__(
@@ -89,19 +86,19 @@ class Account:
         self.input_tokens = self.output_tokens = 0.0
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
         self.hold = 0.0  # running mean of seconds that a call takes
-        self.last_grant = -math.inf
+        self._last_told = -math.inf
         self.buckets: tuple[Bucket, ...] = ()
         self.slots = -1.0  # calls that may be in flight without a closer look; -1: always look closer
         self.delicate = False  # whether a call that went well changes more than counts
-        self._page: list[Charge] = []  # charges that the buckets have not been told of yet
-        self._requests = self._tokens = -math.inf  # no more than what is left
+        self.page: list[Charge] = []  # charges that the buckets have not been told of yet
+        self.requests = self.tokens = -math.inf  # no more than what is left
         self.rebuild()
 
     def rebuild(self) -> None:
         """Something other than a charge has changed: collect anew what the hot path reads."""
         self._tell()
         self.buckets = tuple(bucket for meter in self.meters.values() for bucket in meter.buckets)
-        self._requests = self._tokens = -math.inf
+        self.requests = self.tokens = -math.inf
         calm = self.cooldown.ready and not self.pools
         self.slots = self.concurrency if calm else -1.0
         self.delicate = not calm or any(meter.learned.cut for meter in self.meters.values())
@@ -131,24 +128,22 @@ class Account:
         if self.in_flight >= self.slots and not self._open(cost, now):
             return False
         total = cost[3]
-        if (self._requests < 1 or total > self._tokens) and not self._look(cost, now):
+        if (self.requests < 1 or total > self.tokens) and not self._look(cost, now):
             return False
-        self._requests -= 1
-        self._tokens -= total
+        self.requests -= 1
+        self.tokens -= total
         self.in_flight += 1
-        self.last_grant = charge.at = now
+        charge.at = now
         charge.cost = cost
-        charge.page = page = self._page
+        charge.page = page = self.page
         page.append(charge)
-        if len(page) >= UNTOLD:
-            self._tell()
         return True
 
     def fits(self, cost: Cost, now: float) -> bool:
         """Whether a call of this cost may start at `now`."""
         if self.in_flight >= self.slots and not self._open(cost, now):
             return False
-        return (self._requests >= 1 and cost[3] <= self._tokens) or self._look(cost, now)
+        return (self.requests >= 1 and cost[3] <= self.tokens) or self._look(cost, now)
 
     def _open(self, cost: Cost, now: float) -> bool:
         if self.in_flight >= self.concurrency or self.opens_at(now) > now:
@@ -167,18 +162,20 @@ class Account:
                 tokens = min(tokens, left)
             else:
                 requests = min(requests, left)
-        self._requests, self._tokens = requests, tokens
+        self.requests, self.tokens = min(requests, UNTOLD), tokens
         return fits
 
     def _tell(self) -> None:
         """Tell the buckets of every charge that was only noted so far."""
-        if not (page := self._page):
+        if not (page := self.page):
             return
-        self._page = []
+        self.page = []
         instants = [charge.at for charge in page]
         costs = [charge.cost for charge in page]
+        self._last_told = instants[-1]
+        columns = list(zip(*costs, strict=True))
         for bucket in self.buckets:
-            amounts = list(map(AMOUNTS[bucket.unit], costs))
+            amounts = columns[bucket.unit]
             if isinstance(bucket, RollingBucket):
                 bucket.spend_all(amounts, instants)
             else:
@@ -191,9 +188,9 @@ class Account:
 
     def correct(self, charge: Charge, actual: Cost) -> None:
         """Replace what was charged by what it really was; nothing at all, for a refund."""
-        if charge.page is self._page:
-            self._requests += charge.cost[0] - actual[0]
-            self._tokens += charge.cost[3] - actual[3]
+        if charge.page is self.page:
+            self.requests += charge.cost[0] - actual[0]
+            self.tokens += charge.cost[3] - actual[3]
         else:
             self._correct_told(charge, actual)
         charge.cost = actual
@@ -204,7 +201,7 @@ class Account:
             if actual[unit] != charge.cost[unit]:
                 bucket.correct(actual[unit] - charge.cost[unit], charge.at)
         # A debt counts at once. What is refunded may have come back by itself already: the next look will tell.
-        self._tokens -= max(max(actual) - min(charge.cost[1:]), 0.0)
+        self.tokens -= max(max(actual) - min(charge.cost[1:]), 0.0)
 
     def spend(self, meter: Meter, amount: float, now: float) -> None:
         """Take something out of one quota alone: somebody else has used it."""
@@ -215,6 +212,11 @@ class Account:
     def learn_hold(self, held: float) -> None:
         """A call took that many seconds."""
         self.hold += HOLD_WEIGHT * (held - self.hold) if self.hold else held
+
+    @property
+    def last_grant(self) -> float:
+        """When the latest lease was granted."""
+        return self.page[-1].at if self.page else self._last_told
 
     @property
     def granted(self) -> int:

@@ -167,11 +167,12 @@ class RollingBucket:
         self._amounts.append(amount)
         self._room -= amount
 
-    def spend_all(self, amounts: list[float], instants: Iterable[float]) -> None:
+    def spend_all(self, amounts: Iterable[float], instants: Iterable[float]) -> None:
         """Many spends at once."""
+        first = len(self._amounts)
         self._instants += instants
         self._amounts += amounts
-        self._room -= sum(amounts)
+        self._room -= sum(self._amounts[first:])
 
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`. Spends of the same instant come back together, so it does not matter which of them it is."""

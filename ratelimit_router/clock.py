@@ -4,10 +4,13 @@ import math
 import time
 from collections.abc import Callable
 
-__all__ = ["Clock", "forwards"]
+__all__ = ["Clock", "forwards", "monotonic", "wall"]
 
 Clock = Callable[[], float]
 """Seconds on some scale; a router's `clock` is for durations, its `wall_clock` counts POSIX seconds."""
+
+monotonic: Clock = time.monotonic
+wall: Clock = time.time
 
 _STEADY = (time.monotonic, time.perf_counter)
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from ratelimit_router.limits import QUOTAS, DAY
+from ratelimit_router.limits import DAY, QUOTAS
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.reasons import Reason
 

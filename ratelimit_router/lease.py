@@ -16,7 +16,7 @@ from ratelimit_router.queue import Line
 from ratelimit_router.reasons import Skipped
 from ratelimit_router.selection import Candidate
 
-__all__ = ["Chain", "Lease", "Wish", "cost_of"]
+__all__ = ["HELD", "OVER", "PROMISED", "Chain", "Lease", "Wish", "cost_of"]
 
 Chain = str | Sequence[str | Sequence[str]]
 """A tier's name, or a chain of one's own: `["pro", ("flash", "lite")]`."""
@@ -26,11 +26,14 @@ Wish = tuple[float | None, float | None, int]
 
 ONE: Cost = (1, 0, 0, 0)
 """A request of which nothing else is known."""
+AT_ONCE: tuple[float, tuple[Skipped, ...]] = (0.0, ())
+"""The terms of a lease on the first step without a wait."""
 NOTHING: Cost = (0, 0, 0, 0)
 SAMPLED = 16
 """Every so many settlements also measure how long the call took."""
 
-_PROMISED, _HELD, _OVER = range(3)
+PROMISED, HELD, OVER = range(3)
+"""The life of a lease."""
 
 
 class Ledger(Protocol):
@@ -59,7 +62,6 @@ class Lease(Charge):
     is ignored. Leaving an `async with` block settles it with its estimate, unless that was done inside; an exception that
     leaves the block is classified by the model's provider, acted upon, and goes on to the caller.
 
-    `waited`: seconds in line. `skipped`: why each model of an earlier step was not chosen, in the chain's order.
     """
 
     __slots__ = (
@@ -68,10 +70,9 @@ class Lease(Charge):
         "epoch",
         "ledger",
         "shares",
-        "skipped",
         "state",
+        "terms",
         "tokens",
-        "waited",
         "wish",
     )
 
@@ -83,30 +84,23 @@ class Lease(Charge):
     epoch: int
     shares: Sequence[Share]
     state: int
-    waited: float
-    skipped: tuple[Skipped, ...]
-
-    def __init__(self, ledger: Ledger, chain: Chain, tokens: int | Usage = 0, wish: Wish | None = None):
-        self.ledger = ledger
-        self.chain = chain
-        self.tokens = tokens
-        self.wish = wish
-        self.state = _PROMISED
+    terms: tuple[float, tuple[Skipped, ...]]
 
     def __await__(self) -> Generator[Any, None, Self]:
-        ledger, chain, tokens = self.ledger, self.chain, self.tokens
-        line = ledger.lines.get(chain) if type(chain) is str else None
-        if line is None:
-            line = ledger.line(chain)
+        ledger, tokens = self.ledger, self.tokens
+        try:
+            line = ledger.lines[self.chain]  # type: ignore[index]  # a list of one's own is no key, and is caught
+        except (KeyError, TypeError):
+            line = ledger.line(self.chain)
         cost = (1, tokens, 0, tokens) if type(tokens) is int and tokens >= 0 else cost_of(tokens)
         first = line.first
         if first is not None and ledger.quiet and (account := first.account).take(self, cost, ledger.clock()):
             first.chosen += 1  # from here on as in `hold`
             self.candidate = first
             self.epoch = account.cooldown.epoch
-            self.waited = 0.0
-            self.skipped = self.shares = ()
-            self.state = _HELD
+            self.terms = AT_ONCE
+            self.shares = ()
+            self.state = HELD
             if account.delicate:
                 ledger.announce(self)
         elif not ledger.admit(self, line, cost, line.reach if self.wish is None else _reach(line, self.wish)):
@@ -129,10 +123,9 @@ class Lease(Charge):
         candidate.chosen += 1
         self.candidate = candidate
         self.epoch = candidate.account.cooldown.epoch
-        self.waited = waited
-        self.skipped = skipped
+        self.terms = waited, skipped
         self.shares = ()
-        self.state = _HELD
+        self.state = HELD
 
     @property
     def model(self) -> Model:
@@ -149,6 +142,16 @@ class Lease(Charge):
         """Which step of the chain it is from; 0 is the first."""
         return self.candidate.depth
 
+    @property
+    def waited(self) -> float:
+        """Seconds in line."""
+        return self.terms[0]
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Why each model of an earlier step was not chosen, in the chain's order."""
+        return self.terms[1]
+
     def refund(self) -> None:
         """Take back everything that was charged. For the dispatcher, which knows when."""
         for share in self.shares:
@@ -157,18 +160,24 @@ class Lease(Charge):
 
     def settle(self, *, input_tokens: float | None = None, output_tokens: float | None = None) -> None:
         """The call went well. What it really used replaces the estimate; None keeps the estimate."""
-        if self.state != _HELD:
+        if self.state != HELD:
             return
-        self.state = _OVER
+        self.state = OVER
         account, ledger = self.candidate.account, self.ledger
         _, inputs, outputs, _ = self.cost
-        if input_tokens is not None and input_tokens != inputs or output_tokens is not None and output_tokens != outputs:
+        if (input_tokens is not None and input_tokens != inputs) or (
+            output_tokens is not None and output_tokens != outputs
+        ):
             inputs = inputs if input_tokens is None else input_tokens
             outputs = outputs if output_tokens is None else output_tokens
             actual = (1, inputs, outputs, inputs + outputs)
+            if self.page is account.page:  # the buckets have not been told of this charge yet
+                account.tokens += self.cost[3] - actual[3]
+                self.cost = actual
+            else:
+                account.correct(self, actual)
             for share in self.shares:
                 share.pool.correct(share, actual)
-            account.correct(self, actual)
         account.input_tokens += inputs
         account.output_tokens += outputs
         account.in_flight -= 1
@@ -182,7 +191,7 @@ class Lease(Charge):
 
     def end(self) -> bool:
         """Take back the right to call. False if that was done before. For the dispatcher."""
-        held, self.state = self.state == _HELD, _OVER
+        held, self.state = self.state == HELD, OVER
         return held
 
     def fail(self, error: BaseException | Outcome) -> Outcome:
@@ -199,7 +208,7 @@ class Lease(Charge):
 
     def __repr__(self) -> str:
         state = ("promised", "held", "over")[self.state]
-        return f"<Lease {state}>" if self.state == _PROMISED else f"<Lease {self.tier} -> {self.model.name}, {state}>"
+        return f"<Lease {state}>" if self.state == PROMISED else f"<Lease {self.tier} -> {self.model.name}, {state}>"
 
 
 def _reach(line: Line, wish: Wish) -> int:

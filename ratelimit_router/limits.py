@@ -5,7 +5,6 @@
 `calendar`    everything comes back at a reset time: Gemini's daily quotas at midnight, America/Los_Angeles.
 """
 
-import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -18,6 +17,8 @@ Unit = Literal["requests", "input", "output", "total"]
 
 MINUTE = 60.0
 DAY = 86_400.0
+LARGEST = 1e15
+"""No quota is larger; up to here sums of amounts stay exact."""
 DEFAULT_RESET = "00:00 America/Los_Angeles"
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY}
 
@@ -68,6 +69,10 @@ class Limit:
             _check_amount(self.burst, "burst")
             if self.refill not in (None, "continuous"):
                 raise ConfigError(f"only a continuous limit has a burst, not a {self.refill} one", key="burst")
+        if self.resets is not None and self.refill not in (None, "calendar"):
+            raise ConfigError(f"only a calendar limit has a reset, not a {self.refill} one", key="resets")
+        if self.resets is not None and self.burst is not None:
+            raise ConfigError("a limit has a burst (continuous) or a reset (calendar), not both", key="resets")
         if self.refill is not None and self.refill not in get_args(Refill):
             raise ConfigError(f"must be one of {', '.join(get_args(Refill))}, not {self.refill!r}", key="refill")
         if isinstance(self.per, str):
@@ -131,7 +136,9 @@ class Limits:
                 raise ConfigError(f"must be a whole number, not {self.concurrency!r}", key="concurrency")
             _check_amount(self.concurrency, "concurrency")
             if self.concurrency == 0:
-                raise ConfigError("must be at least 1: a model without calls in flight cannot be used", key="concurrency")
+                raise ConfigError(
+                    "must be at least 1: a model without calls in flight cannot be used", key="concurrency"
+                )
         if self.refill is not None and self.refill not in get_args(Refill):
             raise ConfigError(f"must be one of {', '.join(get_args(Refill))}, not {self.refill!r}", key="refill")
 
@@ -146,12 +153,17 @@ class Limits:
             period = limit.period or usual
             if limit.burst is not None:
                 refill: Refill = "continuous"
+            elif limit.resets is not None:
+                refill = "calendar"
             else:
                 refill = limit.refill or self.refill or (defaults.day if period >= DAY else defaults.minute)
             if unit == "requests" and 0 < limit.amount < 1:
                 raise ConfigError(
-                    f"{limit.amount:g} requests never admit one: write Limit(1, per={period / limit.amount:g})", key=name
+                    f"{limit.amount:g} requests never admit one: write Limit(1, per={period / limit.amount:g})",
+                    key=name,
                 )
+            if unit == "requests" and limit.burst is not None and limit.burst < 1:
+                raise ConfigError(f"a burst of {limit.burst:g} never admits a request: it must be at least 1", key=name)
             found.append(
                 Quota(
                     name=name,
@@ -169,8 +181,9 @@ class Limits:
 def _check_amount(value: object, key: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"must be a number, not {type(value).__name__}", key=key)
-    if not math.isfinite(value) or value < 0:
-        raise ConfigError(f"must be a finite number that is not negative, not {value}", key=key)
+    if not 0 <= value <= LARGEST:
+        shown = value if isinstance(value, float) else f"{value:.3g}" if abs(value) < 10**300 else "a number so large"
+        raise ConfigError(f"must be from 0 to {LARGEST:g}, not {shown}", key=key)
 
 
-assert set(QUOTAS) < {field.name for field in fields(Limits)}  # noqa: S101 -- the two lists above must not drift apart
+assert set(QUOTAS) < {field.name for field in fields(Limits)}

@@ -130,7 +130,10 @@ def chain_steps(chain: Sequence[str | Sequence[str]]) -> tuple[Step, ...]:
     """A chain in its plain form, each step a tuple of equals. Raises ConfigError if it is empty or repeats a model."""
     if isinstance(chain, str):
         raise ConfigError(f'must be a list of models, not the text "{chain}"', key="chain")
-    steps = tuple((step,) if isinstance(step, str) else tuple(step) for step in chain)
+    try:
+        steps = tuple((step,) if isinstance(step, str) else tuple(step) for step in chain)
+    except TypeError:
+        raise ConfigError("must be a list of names of models, or of lists of them", key="chain") from None
     if not steps or not all(steps):
         raise ConfigError("must name at least one model in every step", key="chain")
     names = [name for step in steps for name in step]

@@ -31,7 +31,15 @@ class Waiter:
     __slots__ = ("arrived", "cost", "deadline", "lane", "line", "patient_until", "priority", "seq", "ticket")
 
     def __init__(
-        self, line: "Line", cost: Cost, *, priority: int, arrived: float, patient_until: float, deadline: float, ticket: Any
+        self,
+        line: "Line",
+        cost: Cost,
+        *,
+        priority: int,
+        arrived: float,
+        patient_until: float,
+        deadline: float,
+        ticket: Any,
     ):
         self.line, self.cost, self.priority, self.arrived = line, cost, priority, arrived
         self.patient_until, self.deadline = patient_until, deadline
@@ -98,9 +106,7 @@ class Line:
 
     __slots__ = ("chain", "first", "lanes", "length", "name", "patience", "reach", "served", "steps", "stride")
 
-    def __init__(
-        self, name: str, chain: tuple[Step, ...], steps: Steps, *, weight: float = 1.0, patience: float = 0.0
-    ):
+    def __init__(self, name: str, chain: tuple[Step, ...], steps: Steps, *, weight: float = 1.0, patience: float = 0.0):
         self.name, self.chain, self.steps = name, chain, steps
         self.first = steps[0][0] if len(steps[0]) == 1 else None  # looked at before anything else, on the hot path
         self.behave(patience=patience, weight=weight)
@@ -212,9 +218,7 @@ class Queue:
             self._stale -= 1
         return self._alarms[0][0] if self._alarms else math.inf
 
-    def serve(
-        self, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]
-    ) -> float:
+    def serve(self, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]) -> float:
         """Grant all that can be granted at `now`, in order, and refuse those whom nothing can serve any more.
 
         `grant` has to charge at once. Returns the next instant at which a head can be served, as far as time decides.

@@ -5,17 +5,17 @@ It is not thread-safe: one router belongs to one event loop. What it decides sta
 
 import os
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, Self, TypeVar
 
 from ratelimit_router.attempts import Attempt, Attempts
 from ratelimit_router.catalogue import Catalogue
+from ratelimit_router.clock import Clock, monotonic, wall
 from ratelimit_router.dispatch import Dispatcher
 from ratelimit_router.errors import RouterClosed
 from ratelimit_router.events import Observer
 from ratelimit_router.inspection import snapshot
-from ratelimit_router.lease import Chain, Lease, cost_of
+from ratelimit_router.lease import PROMISED, Chain, Lease, cost_of
 from ratelimit_router.messages import Chunk, Reply, Request, Usage
 from ratelimit_router.models import Model, Pool, Tier
 from ratelimit_router.provider import Provider
@@ -27,6 +27,7 @@ from ratelimit_router.topology import AccountFactory
 __all__ = ["Router"]
 
 T = TypeVar("T")
+_new = object.__new__
 
 _KEEP: Literal["keep"] = "keep"
 
@@ -52,8 +53,8 @@ class Router:
         providers: Mapping[str, Provider] | None = None,
         store: MemoryStore | None = None,
         observers: Iterable[Observer] = (),
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
+        clock: Clock = monotonic,
+        wall_clock: Clock = wall,
         rng: random.Random | None = None,
         slow_start: int | None = 64,
     ):
@@ -61,9 +62,7 @@ class Router:
         self._dispatcher = Dispatcher(
             clock=clock, wall_clock=wall_clock, classify=self._providers.classify, observers=observers
         )
-        factory = AccountFactory(
-            clock=clock, wall_clock=wall_clock, rng=rng or random.Random(), slow_start=slow_start
-        )
+        factory = AccountFactory(clock=clock, wall_clock=wall_clock, rng=rng or random.Random(), slow_start=slow_start)
         store = MemoryStore() if store is None else store
         store.open()
         self._catalogue = Catalogue(self._dispatcher, store, factory, self._providers.refill)
@@ -110,13 +109,17 @@ class Router:
         Awaiting it raises UnknownTier, RouteTimeout (as soon as it is known), QuotaExhausted, RequestTooLarge,
         NoCapacity (nothing can ever serve this), RouterClosed.
         """
-        if timeout is patience is None and not priority:
-            return Lease(self._dispatcher, chain, tokens, None)
-        return Lease(self._dispatcher, chain, tokens, (timeout, patience, priority))
+        lease = _new(Lease)  # filled in here: the call of an __init__ would cost as much as all of this
+        lease.ledger = self._dispatcher
+        lease.chain = chain
+        lease.tokens = tokens
+        lease.wish = None if timeout is patience is None and not priority else (timeout, patience, priority)
+        lease.state = PROMISED
+        return lease
 
     def route_nowait(self, chain: Chain, *, tokens: int | Usage = 0) -> Lease:
         """A lease at once, or NoCapacity with the instant at which to try again. Nobody in line is overtaken."""
-        lease, line, cost = Lease(self._dispatcher, chain), self._line(chain), cost_of(tokens)
+        lease, line, cost = self.route(chain), self._line(chain), cost_of(tokens)
         if not self._dispatcher.admit(lease, line, cost, -1):
             self._dispatcher.admit_or_refuse(lease, line, cost)
         return lease
@@ -157,7 +160,7 @@ class Router:
         self._line(chain)  # an unknown tier is known now
 
         def route(left: float | None) -> Lease:
-            return Lease(self._dispatcher, chain, tokens, (left, patience, priority))
+            return self.route(chain, tokens=tokens, timeout=left, patience=patience, priority=priority)
 
         return Attempts(route, clock=self._dispatcher.clock, timeout=timeout, max_attempts=max_attempts)
 

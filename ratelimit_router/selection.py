@@ -61,7 +61,9 @@ def reasons(
             yield one, found
 
 
-def skipped(steps: Steps, chosen: Candidate, cost: Cost, now: float, reserved: Collection[Account]) -> tuple[Skipped, ...]:
+def skipped(
+    steps: Steps, chosen: Candidate, cost: Cost, now: float, reserved: Collection[Account]
+) -> tuple[Skipped, ...]:
     """Why each candidate of an earlier step was not chosen. To be asked before the chosen one is charged."""
     return tuple(found for one, found in reasons(steps[: chosen.depth], cost, now, reserved))
 

@@ -64,9 +64,9 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 def _of_tiers(now: RouterSnapshot) -> Iterator[Metric]:
     routes = _counter("routes", "Leases granted.", "tier", "model", "depth")
-    for (tier, model, depth), count in now.routes.items():
+    for (tier_name, model, depth), count in now.routes.items():
         if count:
-            routes.add_metric([tier, model, str(depth)], count)
+            routes.add_metric([tier_name, model, str(depth)], count)
     waits = HistogramMetricFamily(P + "wait_seconds", "Seconds from route() to the lease.", labels=["tier"])
     fallbacks = _counter("fallbacks", "Later steps chosen.", "tier", "from_model", "to_model", "reason")
     refusals = _counter("refusals", "Requests turned away.", "tier", "error")

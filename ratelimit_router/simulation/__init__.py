@@ -1,2 +1,1 @@
 """Virtual time: the real router through hours of storm in a second."""
-
