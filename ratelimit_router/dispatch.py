@@ -7,23 +7,21 @@ All methods belong to one event loop. Cancellation, refusal, closing: each runs 
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from ratelimit_router import events
 from ratelimit_router.account import Account
+from ratelimit_router.after_call import AfterCall
 from ratelimit_router.bucket import Cost
 from ratelimit_router.clock import forwards
-from ratelimit_router.cooldown import Incident
 from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
 from ratelimit_router.forecast import earliest, reach, still_worth_waiting
+from ratelimit_router.herald import Herald
 from ratelimit_router.lease import Chain, Lease, Wish
 from ratelimit_router.limits import DAY, QUOTAS
-from ratelimit_router.meter import Meter
 from ratelimit_router.models import Model, check_patience
-from ratelimit_router.outcomes import Kind, Outcome
+from ratelimit_router.outcomes import Outcome
 from ratelimit_router.queue import Line, Queue, Waiter
 from ratelimit_router.reasons import Reason, Skipped
 from ratelimit_router.selection import Candidate, hopeless, pick, reasons, skipped
@@ -31,17 +29,9 @@ from ratelimit_router.tally import Tally
 
 __all__ = ["Dispatcher"]
 
-LONGEST_HINT = 7 * DAY
-"""No service is believed that asks for more seconds than this."""
 EARLY = 1e-6
 """Seconds by which a timer may fire early and still count as on time: float rounding, not quota."""
 MILLISECOND = 0.001
-
-_CONCLUSIVE = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
-"""Failures in which the service did answer: the model is healthy."""
-_REJECTIONS = frozenset({Kind.RATE_LIMITED, Kind.OVERLOADED, Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE})
-
-log = logging.getLogger("ratelimit_router")
 
 
 class Dispatcher:
@@ -56,8 +46,8 @@ class Dispatcher:
         observers: Iterable[events.Observer],
     ):
         self.clock, self.wall_clock, self._classify = forwards(clock), wall_clock, classify
-        self.observers = tuple(observers)
-        self.observed = bool(self.observers)
+        self.herald = Herald(observers)
+        self._after = AfterCall(self.clock, self.herald, self._siblings)
         self.accounts: dict[str, Account] = {}
         self.pools: dict[str, Account] = {}
         self.models: dict[str, Model] = {}
@@ -66,7 +56,7 @@ class Dispatcher:
         self.queue = Queue()
         self.tally = Tally()
         self.closed = False
-        self.quiet = not self.observed
+        self.quiet = not self.herald.heard
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._draining = False
@@ -117,9 +107,9 @@ class Dispatcher:
         )
         self.queue.add(waiter, reach(self.queue, line, cost, priority, now, patience))
         self.drain()
-        if not future.done() and self.observed:
+        if not future.done() and self.herald.heard:
             told = tuple(found for _, found in reasons(line.steps, cost, now, self.queue.reserved))
-            self._emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
+            self.herald.emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
         try:
             await future
         except asyncio.CancelledError:
@@ -162,9 +152,11 @@ class Dispatcher:
 
     def _told(self, line: Line, error: Exception) -> Exception:
         self.tally.of(line.name).refused(type(error).__name__)
-        if self.observed:
+        if self.herald.heard:
             retry_at = getattr(error, "retry_at", math.inf)
-            self._emit(events.Refused(at=self.clock(), tier=line.name, error=type(error).__name__, retry_at=retry_at))
+            self.herald.emit(
+                events.Refused(at=self.clock(), tier=line.name, error=type(error).__name__, retry_at=retry_at)
+            )
         return error
 
     def _check_open(self) -> None:
@@ -187,25 +179,23 @@ class Dispatcher:
         now = self.clock()
         if lease.candidate.account.slots < 0:
             self._guard(lease, lease.candidate.account, now)
-        if self.observed:
-            self._emit(
-                events.Routed(at=now, tier=lease.tier, model=lease.model.name, depth=lease.depth, waited=lease.waited)
-            )
+        if self.herald.heard:
+            self.herald.routed(lease, now)
 
     def _guard(self, lease: Lease, account: Account, now: float) -> None:
         """Charge the pools, and count the lease against every ramp that is under way."""
         lease.shares = account.draw(lease.cost, now)
         for one in (account, *account.pools):
-            if one.cooldown.probing and self.observed:
-                self._emit(events.Probed(at=now, model=one.name))
+            if one.cooldown.probing and self.herald.heard:
+                self.herald.emit(events.Probed(at=now, model=one.name))
             if not one.cooldown.ready:
                 one.cooldown.granted(lease, now)
 
     def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
         first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
         self.tally.of(line.name).fell_back(first, to, reason)
-        if self.observed:
-            self._emit(events.FellBack(at=now, tier=line.name, from_model=first, to_model=to, reason=reason))
+        if self.herald.heard:
+            self.herald.emit(events.FellBack(at=now, tier=line.name, from_model=first, to_model=to, reason=reason))
 
     def drain(self, at: float = -math.inf) -> None:
         """Serve everybody who can be served, then set the one timer to the next instant at which somebody can."""
@@ -228,7 +218,7 @@ class Dispatcher:
         self._set_timer(min(wake, self.queue.next_alarm()), now)
 
     def _be_quiet(self) -> None:
-        self.quiet = not (self.queue.length or self.observed or self.closed)
+        self.quiet = not (self.queue.length or self.herald.heard or self.closed)
 
     def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
         ticket, now = waiter.ticket, self.clock()
@@ -271,139 +261,37 @@ class Dispatcher:
         else:
             self.drain(at=wake)
 
-    # -- after the call ------------------------------------------------------------------------------------------------
+    # -- after the call: see `after_call` ------------------------------------------------------------------------------
 
     def succeeded(self, lease: Lease) -> None:
-        """A call went well on a model that is not just ready: ramps widen, cuts grow back, pools are free again."""
-        for share in lease.shares:
-            share.pool.in_flight -= 1
-            share.pool.settled += 1
-        self._answered(lease)
-
-    def _answered(self, lease: Lease) -> None:
-        now = self.clock()
-        for account, epoch in _parts(lease):
-            if account.cooldown.succeeded(lease, epoch) and self.observed:
-                self._emit(events.Recovered(at=now, model=account.name))
-            account.recover(now)
+        """A call went well on a model that is not just ready."""
+        self._after.succeeded(lease)
 
     def settled(self, lease: Lease) -> None:
         """A call went well, and somebody waits or wants to know."""
         self.drain()
-        if not self.observed:
-            return
-        now, (_, inputs, outputs, _) = self.clock(), lease.cost
-        self._emit(
-            events.Settled(
-                at=now,
-                tier=lease.tier,
-                model=lease.model.name,
-                input_tokens=inputs,
-                output_tokens=outputs,
-                held=now - lease.at,
-            )
-        )
+        if self.herald.heard:
+            self.herald.settled(lease, self.clock())
 
     def refund(self, lease: Lease) -> None:
         """See `Lease.cancel`."""
         if lease.end():
-            self._undo(lease)
+            self._after.refund(lease)
             self.drain()
-
-    def _undo(self, lease: Lease) -> None:
-        lease.refund()
-        self._release(lease)
-        for account, _ in _parts(lease):
-            account.cooldown.released(lease)
-
-    def _release(self, lease: Lease) -> None:
-        """A call is over that did not go well."""
-        for account, _ in _parts(lease):
-            account.in_flight -= 1
-            account.failed += 1
 
     def fail(self, lease: Lease, error: BaseException | Outcome) -> Outcome:
         """See `Lease.fail`."""
         outcome = error if isinstance(error, Outcome) else self._classify(lease.model, error)
-        if not lease.end():
-            return outcome
-        outcome = _believable(outcome)
-        if outcome.kind in _REJECTIONS:
-            self._rejected(lease, outcome)
-        elif outcome.kind is Kind.NOT_SENT:
-            self._undo(lease)
-        elif outcome.kind in _CONCLUSIVE:
-            self._release(lease)
-            self._answered(lease)
-        else:
-            self._unanswered(lease, outcome)
-        self.drain()
+        if lease.end():
+            if self._after.failed(lease, outcome):
+                self._replan(self.clock())
+            self.drain()
         return outcome
 
-    def _unanswered(self, lease: Lease, outcome: Outcome) -> None:
-        self._release(lease)
-        account = lease.candidate.account
-        if outcome.kind is Kind.TIMEOUT and account.cooldown.probing:  # a probe that is not answered has failed
-            self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED))
-        for one, _ in _parts(lease):
-            one.cooldown.released(lease)
-
-    def _rejected(self, lease: Lease, outcome: Outcome) -> None:
-        self._release(lease)
-        account = lease.candidate.account
-        key = (outcome.kind.value, outcome.quota or "")
-        account.rejections[key] = account.rejections.get(key, 0) + 1
-        if self.observed:
-            self._emit(
-                events.Rejected(
-                    at=self.clock(),
-                    tier=lease.tier,
-                    model=account.name,
-                    kind=outcome.kind.value,
-                    quota=outcome.quota,
-                    limit=outcome.limit,
-                    retry_after=outcome.retry_after,
-                )
-            )
-        if outcome.kind in (Kind.AUTH, Kind.BILLING):
-            self._close_key(lease, outcome)
-        else:
-            self._close_culprit(lease, outcome)
-
-    def _close_culprit(self, lease: Lease, outcome: Outcome) -> None:
-        """Cool the pool whose quota was hit, if the outcome names one; else the model."""
-        pool, _, quota = (outcome.quota or "").rpartition(".")
-        culprit = next((share for share in lease.shares if share.pool.name == pool), None)
-        for account, _ in _parts(lease):
-            account.cooldown.released(lease)
-        if culprit is not None:
-            self._cool(lease, culprit.pool, culprit.epoch, replace(outcome, quota=quota))
-            return
-        self._cool(lease, lease.candidate.account, lease.epoch, outcome)
-        if outcome.kind is Kind.MODEL_GONE and self.observed:
-            self._emit(events.ModelRemoved(at=self.clock(), model=lease.model.name))
-
-    def _close_key(self, lease: Lease, outcome: Outcome) -> None:
-        """Every model of the key is closed; a model of no known key or provider, alone."""
-        key = (lease.model.provider, lease.model.key)
-        names = {name for name, model in self.models.items() if (model.provider, model.key) == key != (None, None)}
-        for name in names | {lease.model.name}:
-            account = self.accounts.get(name, lease.candidate.account)
-            self._cool(lease, account, account.cooldown.epoch, outcome)
-        if self.observed:
-            closed = tuple(sorted(names | {lease.model.name}))
-            self._emit(events.KeyRefused(at=self.clock(), models=closed, kind=outcome.kind.value))
-
-    def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome) -> None:
-        now = self.clock()
-        incident, learned = account.reject(lease, epoch, outcome, now)
-        if self.observed:
-            for meter in learned:
-                self._emit(_learned(account, meter, now))
-            if incident is not None:
-                self._emit(_cooled(account, incident, now))
-        if incident is not None:
-            self._replan(now)
+    def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+        """See `Lease.observe`."""
+        self._after.observe(lease, headers, self.wall_clock())
+        self.drain()
 
     def _replan(self, now: float) -> None:
         """Something closed: whoever would rather wait looks again at whether that is still worth it."""
@@ -412,18 +300,11 @@ class Dispatcher:
                 if (lane := still_worth_waiting(waiter, now)) != waiter.lane:
                     self.queue.deepen(waiter, lane)
 
-    def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
-        """See `Lease.observe`."""
-        from ratelimit_router.headers import parse_headers  # dates are slow to import, and not everybody has headers
-
-        account, now = lease.candidate.account, self.clock()
-        for fact in parse_headers(headers, self.wall_clock()).quotas:
-            if fact.limit:
-                for meter in account.learn_limit(fact.quota, fact.limit, now):
-                    if self.observed:
-                        self._emit(_learned(account, meter, now))
-            if fact.remaining is not None:
-                account.lower(fact.quota, fact.remaining, now)
+    def _siblings(self, model: Model) -> list[Account]:
+        """The accounts of every model that has the same provider and key; a model without either is alone."""
+        key = (model.provider, model.key)
+        names = [name for name, one in self.models.items() if (one.provider, one.key) == key != (None, None)]
+        return [self.accounts[name] for name in names]
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
@@ -440,13 +321,6 @@ class Dispatcher:
         for waiter in list(line):
             self.queue.remove(waiter)
             self._refuse(waiter, error)
-
-    def _emit(self, event: events.Event) -> None:
-        for observer in self.observers:
-            try:
-                observer(event)
-            except Exception:
-                log.exception("an observer failed on %s", type(event).__name__)
 
 
 class Ticket:
@@ -476,43 +350,3 @@ def _checked(wish: Wish, line: Line) -> tuple[float, float, int]:
 def _is_daily(found: Skipped) -> bool:
     name = (found.quota or "").rpartition(".")[2]
     return name in QUOTAS and QUOTAS[name][1] >= DAY
-
-
-def _believable(outcome: Outcome) -> Outcome:
-    """The same without hints and limits that cannot be true."""
-    hint, limit = outcome.retry_after, outcome.limit
-    if hint is not None:
-        hint = min(hint, LONGEST_HINT) if hint >= 0 else None
-    if limit is not None and not 0 <= limit < math.inf:
-        limit = None
-    return replace(outcome, retry_after=hint, limit=limit)
-
-
-def _parts(lease: Lease) -> list[tuple[Account, int]]:
-    """Every account that a lease is charged to, with the epoch of its cooldown at that time."""
-    return [(lease.candidate.account, lease.epoch), *((share.pool, share.epoch) for share in lease.shares)]
-
-
-def _cooled(account: Account, incident: Incident, now: float) -> events.Cooled:
-    return events.Cooled(
-        at=now,
-        model=account.name,
-        until=incident.until,
-        seconds=incident.until - now,
-        provenance=incident.provenance.value,
-        reason=incident.reason.value,
-        quota=incident.quota,
-        strikes=incident.strikes,
-    )
-
-
-def _learned(account: Account, meter: Meter, now: float) -> events.LimitLearned:
-    return events.LimitLearned(
-        at=now,
-        model=account.name,
-        quota=meter.quota.name,
-        amount=meter.learned.amount(meter.quota.amount),
-        burst=meter.burst,
-        configured=meter.quota.amount,
-        named=meter.learned.named is not None,
-    )

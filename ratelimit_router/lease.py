@@ -220,6 +220,7 @@ def cost_of(tokens: int | Usage) -> Cost:
     """What a request of that many tokens costs; a number counts as input. Raises ValueError for what is none."""
     if isinstance(tokens, Usage):
         return 1, tokens.input_tokens, tokens.output_tokens, tokens.total_tokens
-    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0 <= tokens < float("inf"):
+    number: object = tokens  # whatever a caller without a type checker gives
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
         raise ValueError(f"tokens must be a number of tokens that is not negative, or a Usage, not {tokens!r}")
     return 1, tokens, 0, tokens

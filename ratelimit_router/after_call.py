@@ -1,0 +1,149 @@
+"""What a call that is over means for the model it was made on, for its pools and for the other models of its key.
+
+| outcome                         | charge            | model                                                     |
+|---------------------------------|-------------------|-----------------------------------------------------------|
+| settled                         | corrected         | ramps widen, cuts grow back                               |
+| bad request, bad response       | kept              | the same: the service did answer                          |
+| rate limited                    | kept              | cools; its limit, or the pool's, may be learned           |
+| overloaded                      | kept              | cools for a short backoff, learns nothing                 |
+| refused key, no money           | kept              | every model of the key is closed for good                 |
+| model gone                      | kept              | closed for good                                           |
+| not sent, cancelled before use  | given back        | unchanged                                                 |
+| timeout, cancelled, unknown     | kept              | unchanged; but a probe that times out has failed          |
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from ratelimit_router import events
+from ratelimit_router.account import Account
+from ratelimit_router.herald import Herald
+from ratelimit_router.lease import Lease
+from ratelimit_router.limits import DAY
+from ratelimit_router.models import Model
+from ratelimit_router.outcomes import Kind, Outcome
+
+__all__ = ["AfterCall"]
+
+LONGEST_HINT = 7 * DAY
+"""No service is believed that asks for more seconds than this."""
+
+_ANSWERED = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
+_REJECTED = frozenset({Kind.RATE_LIMITED, Kind.OVERLOADED, Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE})
+
+
+class AfterCall:
+    """`siblings(model)`: the accounts of every model with the same key."""
+
+    def __init__(self, clock: Callable[[], float], herald: Herald, siblings: Callable[[Model], list[Account]]):
+        self._clock, self._herald, self._siblings = clock, herald, siblings
+
+    def succeeded(self, lease: Lease) -> None:
+        """The rest of `Lease.settle`, for models that are not just ready."""
+        for share in lease.shares:
+            share.pool.in_flight -= 1
+            share.pool.settled += 1
+        self._answered(lease)
+
+    def refund(self, lease: Lease) -> None:
+        """Nothing was sent: everything is given back."""
+        lease.refund()
+        self._release(lease)
+
+    def failed(self, lease: Lease, outcome: Outcome) -> bool:
+        """Act on a failure. Whether something was closed by it."""
+        if outcome.kind is Kind.NOT_SENT:
+            self.refund(lease)
+        elif outcome.kind in _REJECTED:
+            self._release(lease)
+            return self._rejected(lease, _believable(outcome))
+        elif outcome.kind in _ANSWERED:
+            self._answered(lease)
+            self._release(lease)
+        else:
+            return self._unanswered(lease, outcome)
+        return False
+
+    def _answered(self, lease: Lease) -> None:
+        now = self._clock()
+        for account, epoch in _parts(lease):
+            if account.cooldown.succeeded(lease, epoch) and self._herald.heard:
+                self._herald.emit(events.Recovered(at=now, model=account.name))
+            account.recover(now)
+
+    def _release(self, lease: Lease) -> None:
+        """A call is over that did not go well."""
+        for account, _ in _parts(lease):
+            account.in_flight -= 1
+            account.failed += 1
+            account.cooldown.released(lease)
+
+    def _unanswered(self, lease: Lease, outcome: Outcome) -> bool:
+        account = lease.candidate.account
+        failed_probe = outcome.kind is Kind.TIMEOUT and account.cooldown.probing
+        self._release(lease)
+        return failed_probe and self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED))
+
+    def _rejected(self, lease: Lease, outcome: Outcome) -> bool:
+        account = lease.candidate.account
+        key = (outcome.kind.value, outcome.quota or "")
+        account.rejections[key] = account.rejections.get(key, 0) + 1
+        if self._herald.heard:
+            self._herald.rejected(lease, outcome, self._clock())
+        if outcome.kind in (Kind.AUTH, Kind.BILLING):
+            return self._close_key(lease, outcome)
+        pool, _, quota = (outcome.quota or "").rpartition(".")
+        for share in lease.shares:
+            if share.pool.name == pool:
+                return self._cool(lease, share.pool, share.epoch, replace(outcome, quota=quota))
+        closed = self._cool(lease, account, lease.epoch, outcome)
+        if closed and outcome.kind is Kind.MODEL_GONE and self._herald.heard:
+            self._herald.emit(events.ModelRemoved(at=self._clock(), model=account.name))
+        return closed
+
+    def _close_key(self, lease: Lease, outcome: Outcome) -> bool:
+        accounts = {account.name: account for account in self._siblings(lease.model)}
+        accounts.setdefault(lease.model.name, lease.candidate.account)
+        closed = [name for name, one in accounts.items() if self._cool(lease, one, one.cooldown.epoch, outcome)]
+        if closed and self._herald.heard:
+            names = tuple(sorted(closed))
+            self._herald.emit(events.KeyRefused(at=self._clock(), models=names, kind=outcome.kind.value))
+        return bool(closed)
+
+    def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome) -> bool:
+        now = self._clock()
+        incident, learned = account.reject(lease, epoch, outcome, now)
+        if self._herald.heard:
+            self._herald.learned(account, learned, now)
+            if incident is not None:
+                self._herald.cooled(account, incident, now)
+        return incident is not None
+
+    def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]], wall: float) -> None:
+        """Believe what response headers say, where it is less than what we think."""
+        from ratelimit_router.headers import parse_headers  # dates are slow to import, and not everybody has headers
+
+        account, now = lease.candidate.account, self._clock()
+        for fact in parse_headers(headers, wall).quotas:
+            if fact.limit:
+                learned = account.learn_limit(fact.quota, fact.limit, now)
+                if self._herald.heard:
+                    self._herald.learned(account, learned, now)
+            if fact.remaining is not None:
+                account.lower(fact.quota, fact.remaining, now)
+
+
+def _parts(lease: Lease) -> list[tuple[Account, int]]:
+    """Every account that a lease is charged to, with the epoch of its cooldown at that time."""
+    return [(lease.candidate.account, lease.epoch), *((share.pool, share.epoch) for share in lease.shares)]
+
+
+def _believable(outcome: Outcome) -> Outcome:
+    """The same without hints and limits that cannot be true."""
+    hint, limit = outcome.retry_after, outcome.limit
+    if hint is not None:
+        hint = min(hint, LONGEST_HINT) if hint >= 0 else None
+    if limit is not None and not 0 <= limit < math.inf:
+        limit = None
+    return replace(outcome, retry_after=hint, limit=limit)
