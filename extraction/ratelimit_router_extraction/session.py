@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from ratelimit_router.clock import monotonic
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.models import Model
 from ratelimit_router.router import Router
