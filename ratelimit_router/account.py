@@ -70,9 +70,10 @@ class Account:
         prefix: str = "",
         pools: "Sequence[Account]" = (),
         slow_start: int | None = None,
+        guard: float = 0.0,
     ):
         def make(quota: Quota, at: float) -> Meter:
-            return Meter(quota, make_bucket(quota, at, next_reset(quota), name=prefix + quota.name))
+            return Meter(quota, make_bucket(quota, at, next_reset(quota), name=prefix + quota.name, guard=guard))
 
         self.name = name
         self.pools = tuple(pools)

@@ -84,11 +84,12 @@ class ContinuousBucket:
     I.371): refund and debt are one addition, and no reader can see more than the capacity.
     """
 
-    __slots__ = ("_full_at", "_interval", "capacity", "ceiling", "name", "period", "unit")
+    __slots__ = ("_full_at", "_guard", "_interval", "capacity", "ceiling", "name", "period", "unit")
 
-    def __init__(self, name: str, unit: int, amount: float, period: float, capacity: float):
+    def __init__(self, name: str, unit: int, amount: float, period: float, capacity: float, guard: float = 0.0):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
+        self._guard = guard  # seconds by which tokens are believed to come back late
         self._interval = period / amount if amount > 0 else math.inf
         self._full_at = -math.inf
 
@@ -103,7 +104,7 @@ class ContinuousBucket:
         slack = (self.capacity - amount) * self._interval  # exactly 0 for a whole bucket: no rounding at the edge
         if slack < 0:  # several requests in a row: the refill goes on while they are sent
             return max(self._full_at, now) - slack
-        return max(self._full_at - slack, now)
+        return max(self._full_at - slack + self._guard, now)
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
@@ -257,11 +258,22 @@ class CalendarBucket:
         self._room = self.capacity
 
 
-def make_bucket(quota: Quota, now: float, next_reset: Callable[[float], float], *, name: str | None = None) -> Bucket:
-    """A full bucket for `quota`; `name` where it is known by another than the quota's own (`account.rpd`)."""
+def make_bucket(
+    quota: Quota,
+    now: float,
+    next_reset: Callable[[float], float],
+    *,
+    name: str | None = None,
+    guard: float = 0.0,
+) -> Bucket:
+    """A full bucket for `quota`; `name` where it is known by another than the quota's own (`account.rpd`).
+
+    `guard`: seconds by which everything is believed to come back later than the quota says, so that a call that
+    overtakes an earlier one on the way to the service does not arrive before its window.
+    """
     name, unit = name or quota.name, UNITS.index(quota.unit)
     if quota.refill == "continuous":
-        return ContinuousBucket(name, unit, quota.amount, quota.period, quota.capacity)
+        return ContinuousBucket(name, unit, quota.amount, quota.period, quota.capacity, guard)
     if quota.refill == "rolling":
-        return RollingBucket(name, unit, quota.period, quota.capacity)
-    return CalendarBucket(name, unit, quota.period, quota.capacity, next_reset, now)
+        return RollingBucket(name, unit, quota.period + guard, quota.capacity)
+    return CalendarBucket(name, unit, quota.period, quota.capacity, lambda at: next_reset(at) + guard, now)

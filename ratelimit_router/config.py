@@ -22,6 +22,7 @@ from ratelimit_router.toml_tables import Defect, Table, did_you_mean, kind_of
 
 __all__ = ["Config", "check_keys", "load_config", "parse_config"]
 
+_LONGEST_GUARD = 60.0
 _TOP = ("models", "pools", "tiers", "router")
 _FOREIGN = ("simulation",)  # what the simulated service reads; commands own the table of their name
 _STORE = "memory:"
@@ -41,6 +42,7 @@ class Config:
     fallback: str | None = None
     store: str = _STORE
     slow_start: int | None = _SLOW_START
+    guard: float = 0.0
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     file: str | None = field(default=None, compare=False)
     key_lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -124,11 +126,14 @@ def _is_key(path: Path) -> bool:
 
 def _options(table: Table, models: Collection[str]) -> dict[str, Any]:
     """What stands in `[router]`, by the names of Config's fields."""
-    table.only(("fallback", "store", "slow_start"))
+    table.only(("fallback", "store", "slow_start", "guard"))
     fallback = table.text("fallback")
     if fallback is not None and fallback not in models:
         table.refuse(f"no model is called {fallback[:60]!r}{did_you_mean(fallback, models)}", "fallback")
-    return {"fallback": fallback, "store": _store(table), "slow_start": _slow_start(table)}
+    guard = table.seconds("guard") or 0.0
+    if guard > _LONGEST_GUARD:
+        table.refuse(f"must be at most {_LONGEST_GUARD:g} s: it delays everything that comes back", "guard")
+    return {"fallback": fallback, "store": _store(table), "slow_start": _slow_start(table), "guard": guard}
 
 
 def _slow_start(table: Table) -> int | None:

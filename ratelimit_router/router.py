@@ -37,8 +37,9 @@ class Router:
 
     `models`, `pools`, `tiers`: what there is. `fallback`: the model that ends every chain. `providers`: instances by
     name, in place of installed ones. `observers`: see `events`. `slow_start`: how many unanswered calls a fresh model
-    may have at first (the window then grows with every answer; None: no such limit). `clock`, `wall_clock` (seconds),
-    `rng`: time and chance.
+    may have at first (the window then grows with every answer; None: no such limit). `guard`: seconds by which quotas are
+    believed to come back later than they should; a little more than the network's jitter keeps a call that overtakes
+    another from arriving too early. `clock`, `wall_clock` (seconds), `rng`: time and chance.
 
     Raises ConfigError for names that are double or lead nowhere.
     """
@@ -57,12 +58,15 @@ class Router:
         wall_clock: Clock = wall,
         rng: random.Random | None = None,
         slow_start: int | None = 64,
+        guard: float = 0.0,
     ):
         self._providers = Registry(providers or {})
         self._dispatcher = Dispatcher(
             clock=clock, wall_clock=wall_clock, classify=self._providers.classify, observers=observers
         )
-        factory = AccountFactory(clock=clock, wall_clock=wall_clock, rng=rng or random.Random(), slow_start=slow_start)
+        factory = AccountFactory(
+            clock=clock, wall_clock=wall_clock, rng=rng or random.Random(), slow_start=slow_start, guard=guard
+        )
         store = MemoryStore() if store is None else store
         store.open()
         self._catalogue = Catalogue(self._dispatcher, store, factory, self._providers.refill)
@@ -86,6 +90,7 @@ class Router:
             "pools": config.pools,
             "fallback": config.fallback,
             "slow_start": config.slow_start,
+            "guard": config.guard,
         }
         return cls(**(described | options))
 

@@ -21,9 +21,16 @@ class AccountFactory:
     """Makes accounts that share one idea of time and chance."""
 
     def __init__(
-        self, *, clock: Callable[[], float], wall_clock: Callable[[], float], rng: Random, slow_start: int | None
+        self,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        rng: Random,
+        slow_start: int | None,
+        guard: float,
     ):
         self._clock, self._wall_clock, self._rng, self._slow_start = clock, wall_clock, rng, slow_start
+        self._guard = guard
 
     def pool(self, pool: Pool, defaults: RefillDefaults) -> Account:
         """A full account for a pool."""
@@ -55,6 +62,7 @@ class AccountFactory:
                 prefix=prefix,
                 pools=pools,
                 slow_start=slow_start,
+                guard=self._guard,
             )
         except ConfigError as error:
             kind = "models" if isinstance(owner, Model) else "pools"
