@@ -10,6 +10,7 @@ __all__ = [
     "COMMON",
     "DEMONYMS",
     "ENGLISH",
+    "FIRST_HEADS",
     "GERMAN",
     "GIVEN_NAMES",
     "HONORIFICS",
@@ -67,3 +68,4 @@ ENGLISH = _FOUND["english"]
 PAIRED = _FOUND["paired"]
 PLURAL_HEADS = _FOUND["plural_heads"]
 SHOUTED_WORDS = _FOUND["shouted_words"]
+FIRST_HEADS = _FOUND["first_heads"]

@@ -108,7 +108,8 @@ class _Reader:
         kind = self._listed(name)
         if kind is None:
             return None
-        self._add(run, kind)
+        if not (kind == "organisation" and name.istitle() and name.lower() in self.lower):  # `Apple trees`
+            self._add(run, kind)
         return []
 
     def _listed(self, name: str) -> str | None:
@@ -123,8 +124,10 @@ class _Reader:
         """`Diamond Shamrock Corp`, `Bank of England`, `Ministry of Oil`: an ending, or a head with `of`."""
         for index, word in enumerate(run):
             if bare(word) in gazetteer.ORG_HEADS and index + 1 < len(run) and run[index + 1].text in _OF:
-                begin = index if self._is_role(run[:index]) else 0
+                begin = index if any(map(_is_title, run[:index])) else 0
                 return self._organisation(run, begin, len(run))
+        if run[0].text in gazetteer.FIRST_HEADS and len(run) > 1:
+            return self._organisation(run, 0, len(run))
         end = self._end_of_company(run)
         if end == 0:
             return None
@@ -174,10 +177,6 @@ class _Reader:
     def _sure(word: Word) -> bool:
         """An ending that only organisations have."""
         return word.text.lower().rstrip(".") not in gazetteer.COMMON
-
-    @staticmethod
-    def _is_role(words: Run) -> bool:
-        return bool(words) and any(_is_title(word) for word in words)
 
     def _titled(self, run: Run) -> list[Run] | None:
         """`Saudi Oil Minister Hisham Nazer`, `Sheikh Ali al-Khalifa al-Sabah`, `Mr. Smith`: the name behind a title."""
@@ -296,7 +295,8 @@ class _Reader:
     def _acronym(self, word: Word, name: str) -> bool:
         if not re.fullmatch(r"[A-Z][A-Z&]{2,3}", name) or word.opens or not self._mixed_case(word):
             return False
-        if name in gazetteer.ACRONYMS_IGNORED or self.text[word.start - 1 : word.start] == "<":
+        common = name in gazetteer.ACRONYMS_IGNORED or name.lower() in gazetteer.COMMON
+        if common or self.text[word.start - 1 : word.start] == "<":
             return True
         self._add([word], "organisation")
         return True

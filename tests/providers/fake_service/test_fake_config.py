@@ -1,11 +1,13 @@
 """The TOML file: what it can say, and one precise line for what it cannot."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from ratelimit_router.errors import ConfigError
-from ratelimit_router_providers.fake_service.config_file import load_config, parse_script
+from ratelimit_router_providers.fake_service.config_file import load_config, parse_config, parse_script
+from ratelimit_router_providers.fake_service.faults import FAULTS
 
 WHOLE = """
 seed = 7
@@ -129,3 +131,12 @@ def test_a_script_changes_only_what_it_names(tmp_path: Path) -> None:
     assert flash.concurrency == 4
     assert len(flash.faults) == 2
     assert faults is None
+
+
+def test_the_documentation_is_right() -> None:
+    """Its example loads, and it names every fault that there is."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "fake-service.md"
+    text = page.read_text(encoding="utf-8")
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    assert parse_config(tomllib.loads(example)).models["gemini-3.5-flash"].concurrency == 4
+    assert [name for name in FAULTS if f"`{name}`" not in text] == []

@@ -111,10 +111,10 @@ def test_a_mirror_enforces_what_the_router_believes() -> None:
 
 
 def test_a_mirror_with_a_factor_scales_amounts_and_keeps_requests_whole() -> None:
-    """Half of 5 requests is 2; half of 1 stays 1; a quota of 0 stays 0."""
-    models = [Model("a", limits=Limits(rpm=5, rpd=1, concurrency=3)), Model("b", limits=Limits(rpm=0, tpm=9))]
+    """Half of 7 requests is 3; half of 1 stays 1; a quota of 0 stays 0."""
+    models = [Model("a", limits=Limits(rpm=7, rpd=1, concurrency=3)), Model("b", limits=Limits(rpm=0, tpm=9))]
     config = ServiceConfig.mirror(models, factor=0.5)
-    assert [rule.amount for rule in config.models["a"].quotas] == [2, 1]
+    assert [rule.amount for rule in config.models["a"].quotas] == [3, 1]
     assert config.models["a"].concurrency == 1
     assert sorted(rule.amount for rule in config.models["b"].quotas) == [0, 4.5]
 

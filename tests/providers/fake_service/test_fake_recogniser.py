@@ -155,6 +155,18 @@ CASES = {
     ),
     "emoji": ("🎉🎉 Wow!!! The new phone 📱 from Samsung costs $999 😱 ❤️", {(ORG, "Samsung"), (AMOUNT, "$999")}),
     "a headline is no name": ("Local Council Opens New Road After Long Delay\n\nIt took years.", set()),
+    "a long headline does not run on into the text": (
+        "Harbour Town Votes For A New Sea Wall Drawn By Anna\nLena Severin needs it.",
+        {(PERSON, "Lena Severin")},
+    ),
+    "endings and heads of companies": (
+        "Norvane Shipping and Banco Cantábrico met the brokers of Tema Brokers, he said.",
+        {(ORG, "Norvane Shipping"), (ORG, "Banco Cantábrico"), (ORG, "Tema Brokers")},
+    ),
+    "an apple is no company": (
+        "Apple trees bear fruit, and the apple is red. PRESS THE KEY at HOME now, she said.",
+        set(),
+    ),
     "West Texas Intermediate is a grade": ("It cut West Texas Intermediate and Arab Light.", set()),
     "small words": ("The. And. But. However, when it rains. Yesterday was good.", set()),
     "empty": ("", set()),

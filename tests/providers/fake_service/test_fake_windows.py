@@ -142,6 +142,10 @@ def test_a_leeway_forgives_that_much_jitter_and_no_more() -> None:
     window.spend(START, 1)
     assert window.wait(START + 59.9, 1) == 0
     assert window.wait(START + 59.8, 1) > 0
+    bucket = ContinuousWindow(60, 60, burst=1, leeway=0.1)
+    bucket.spend(START, 1)
+    assert bucket.wait(START + 0.9, 1) == 0
+    assert bucket.wait(START + 0.8, 1) > 0
 
 
 def test_resizing_keeps_what_was_spent() -> None:
@@ -157,6 +161,9 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
     for window in (ContinuousWindow(10, 60), RollingWindow(10, 60), FixedWindow(10, 60)):
         window.spend(START, 10)
         assert window.wait(START - 30, 1) > 0
+        window.spend(START - 30, 1)
+        assert window.wait(START, 1) > 0
+        assert window.left(START) == -1
 
 
 def test_a_reset_that_is_no_time_and_zone_is_refused() -> None:
