@@ -221,9 +221,8 @@ def _quota(table: Table, name: str) -> float | Limit | None:
     if (amount := each.number("amount")) is None:
         each.refuse("is missing: how much is allowed in a period?", "amount")
     per = each.text("per") if isinstance(each.values.get("per"), str) else each.number("per")
-    resets = each.text("resets")
-    refill = each.text("refill") or ("calendar" if resets else None)
-    limit = each.make(Limit, amount, per, refill=refill, burst=each.number("burst"), resets=resets)
+    texts = {key: each.text(key) for key in ("refill", "resets")}
+    limit = each.make(Limit, amount, per, burst=each.number("burst"), **texts)
     _check_limit(each, limit, QUOTAS[name][1])
     return limit
 
@@ -234,8 +233,6 @@ def _check_limit(table: Table, limit: Limit, usual_period: float) -> None:
         table.refuse("must be at least 1: a smaller bucket never admits a request", "burst")
     if limit.resets is None:
         return
-    if limit.refill != "calendar":
-        table.refuse(f"only a calendar limit has a reset time, not a {limit.refill} one", "resets")
     if (limit.period or usual_period) < QUOTAS["rpd"][1]:
         table.refuse("only a daily limit has a reset time", "resets")
     table.make(parse_reset, limit.resets, below=("resets",))

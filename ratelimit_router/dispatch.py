@@ -59,6 +59,7 @@ class Dispatcher:
         self.quiet = not self.herald.heard
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._now = -math.inf  # of the drain under way
         self._draining = False
 
     # -- asking for a model --------------------------------------------------------------------------------------------
@@ -77,6 +78,8 @@ class Dispatcher:
         """Keep the promise right now, in line with those who wait, or raise NoCapacity."""
         self._check_open()
         now = self.clock()
+        if not self.queue.length:  # as `admit` has found, nothing is free; and there may be no loop yet for a timer
+            raise self._told(line, self._refusal(line, cost, 0, now, NoCapacity))
         waiter = Waiter(line, cost, priority=0, arrived=now, patient_until=now, deadline=math.inf, ticket=Ticket(lease))
         self.queue.add(waiter, len(line.steps) - 1)
         self.drain()
@@ -176,7 +179,7 @@ class Dispatcher:
 
     def announce(self, lease: Lease) -> None:
         """Tell of a new lease: the pools and ramps that it counts against, and the observers."""
-        now = self.clock()
+        now = lease.at
         if lease.candidate.account.slots < 0:
             self._guard(lease, lease.candidate.account, now)
         if self.herald.heard:
@@ -206,12 +209,15 @@ class Dispatcher:
             return
         self._draining = True
         try:
-            now = max(self.clock(), at)
-            for waiter in list(self.queue.due(now)):
-                refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
-                self.queue.remove(waiter)
-                self._refuse(waiter, refusal)
+            now = self._now = max(self.clock(), at)
+            due = list(self.queue.due(now))
             wake = self.queue.serve(now, self._hand_over, self._give_up)
+            if late := [waiter for waiter in due if waiter.lane >= 0]:  # whoever is served at the deadline is in time
+                for waiter in late:
+                    refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
+                    self.queue.remove(waiter)
+                    self._refuse(waiter, refusal)
+                wake = self.queue.serve(now, self._hand_over, self._give_up)
         finally:
             self._draining = False
             self._be_quiet()
@@ -221,7 +227,7 @@ class Dispatcher:
         self.quiet = not (self.queue.length or self.herald.heard or self.closed)
 
     def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
-        ticket, now = waiter.ticket, self.clock()
+        ticket, now = waiter.ticket, self._now  # for which it was chosen; the clock may be a rounding behind
         if ticket.gone:
             return  # cancelled in this very turn of the loop
         waited = now - waiter.arrived
@@ -249,7 +255,7 @@ class Dispatcher:
             self._timer = None
         self._timer_at = wake
         if wake < math.inf:
-            self._timer = asyncio.get_running_loop().call_later(max(wake - now, 0.0), self._on_timer)
+            self._timer = asyncio.get_running_loop().call_later(_delay(now, wake), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer, wake, self._timer_at = None, self._timer_at, math.inf
@@ -336,6 +342,12 @@ class Ticket:
     def gone(self) -> bool:
         """Nobody is there any more to take the lease."""
         return self.future is not None and self.future.done()
+
+
+def _delay(now: float, wake: float) -> float:
+    """Seconds from `now` to `wake`, rounded up."""
+    delay = max(wake - now, 0.0)
+    return delay if now + delay >= wake else math.nextafter(delay, math.inf)
 
 
 def _checked(wish: Wish, line: Line) -> tuple[float, float, int]:

@@ -70,9 +70,9 @@ class Limit:
             if self.refill not in (None, "continuous"):
                 raise ConfigError(f"only a continuous limit has a burst, not a {self.refill} one", key="burst")
         if self.resets is not None and self.refill not in (None, "calendar"):
-            raise ConfigError(f"only a calendar limit has a reset, not a {self.refill} one", key="resets")
+            raise ConfigError(f"only a calendar limit has a reset time, not a {self.refill} one", key="resets")
         if self.resets is not None and self.burst is not None:
-            raise ConfigError("a limit has a burst (continuous) or a reset (calendar), not both", key="resets")
+            raise ConfigError("a limit has a burst (continuous) or a reset time (calendar), not both", key="resets")
         if self.refill is not None and self.refill not in get_args(Refill):
             raise ConfigError(f"must be one of {', '.join(get_args(Refill))}, not {self.refill!r}", key="refill")
         if isinstance(self.per, str):

@@ -129,7 +129,8 @@ def test_a_reset_time_makes_a_limit_a_calendar_one() -> None:
     config = parse_config(
         {"models": {"m": {"limits": {"rpd": rpd, "refill": "rolling"}}}, "tiers": {"t": {"chain": ["m"]}}}
     )
-    assert config.models[0].limits.rpd == Limit(5, refill="calendar", resets="09:00 Europe/Rome")
+    (quota,) = config.models[0].limits.quotas()
+    assert (quota.refill, quota.resets) == ("calendar", "09:00 Europe/Rome")
 
 
 def test_the_smallest_of_everything_is_accepted() -> None:
