@@ -18,7 +18,6 @@ __all__ = ["GRACE", "Run"]
 
 GRACE = 5.0
 """Seconds that calls in flight get to end after a stop."""
-_HAIR = 1e-6
 
 
 class Run:
@@ -27,7 +26,7 @@ class Run:
     def __init__(self, caller: Caller, settings: Settings, finished: Callable[[Result], None]):
         self._caller, self._settings, self._finished = caller, settings, finished
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._pacer = _pacer(settings.stagger) if settings.stagger > 0 else None
+        self._pacer = AsyncLimiter(1, settings.stagger) if settings.stagger > 0 else None
         self._launcher: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._end: asyncio.TimerHandle | None = None
@@ -85,8 +84,3 @@ class Run:
 
     async def _work(self, job: Job) -> None:
         self._finished(await self._caller.work(job))
-
-
-def _pacer(seconds: float) -> AsyncLimiter:
-    """One launch every so many seconds. The hair of slack: rounding must not ask for a wait too short to be made."""
-    return AsyncLimiter(1 + _HAIR, seconds * (1 + _HAIR))

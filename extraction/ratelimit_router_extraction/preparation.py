@@ -18,7 +18,7 @@ from ratelimit_router.toml_file import one_line, parse_toml, read_text
 from ratelimit_router.toml_lines import line_of
 from ratelimit_router.toml_tables import Defect, Table
 from ratelimit_router_extraction.priority import Domains, domains_of
-from ratelimit_router_extraction.service import Simulation, needs_simulation, simulation_of
+from ratelimit_router_extraction.service import Simulation, check_simulated, needs_simulation, simulation_of
 from ratelimit_router_extraction.settings import Settings, settings_of
 
 __all__ = ["Setup", "load_domains", "load_setup", "providers_of"]
@@ -62,6 +62,8 @@ def load_setup(
     if not (simulate or (simulation and simulation.always) or needs_simulation(config.models, environ)):
         check_keys(config, environ)
         simulation = None
+    else:
+        check_simulated(config.models, config.file)
     place = domains or (str(Path(path).parent / settings.domains) if settings.domains else None)
     return Setup(
         config=config,

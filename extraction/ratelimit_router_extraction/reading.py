@@ -87,7 +87,10 @@ def _csv_rows(lines: Iterator[bytes], columns: Columns, name: str) -> Iterator[R
     texts = (line.decode(errors="surrogateescape") for line in lines)
     header_line = next(texts, "")
     reader = csv.reader(itertools.chain([header_line], texts), delimiter=_delimiter(header_line, name))
-    header = [column.strip() for column in next(reader, [])]
+    try:
+        header = [column.strip() for column in next(reader, [])]
+    except csv.Error as error:
+        raise ConfigError(f"is no CSV: {error}", file=name) from None
     if not any(header):
         raise ConfigError("a CSV needs a header line", file=name)
     for field, column in columns.items():

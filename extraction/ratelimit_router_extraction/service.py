@@ -18,6 +18,7 @@ from ratelimit_router_providers.fake_service import FakeService, FaultRule, Late
 __all__ = [
     "Outage",
     "Simulation",
+    "check_simulated",
     "counts_of",
     "key_variables",
     "needs_simulation",
@@ -113,17 +114,17 @@ def needs_simulation(models: Sequence[Model], environ: Mapping[str, str] = os.en
 
 
 def redirected(models: Sequence[Model], url: str) -> tuple[Model, ...]:
-    """The models with the service's address and a key that is none; everything else stays as it is.
-
-    Raises ConfigError for a model of a provider that the service does not speak for.
-    """
-    for model in models:
-        if model.provider not in GEMINI:
-            raise ConfigError(
-                f"the embedded service speaks for {' and '.join(GEMINI)} only", key=f"models.{model.name}"
-            )
+    """The models with the service's address and a key that is none; everything else stays as it is."""
     keys = list(dict.fromkeys(model.key for model in models))  # models that share a key go on sharing one
     return tuple(replace(model, base_url=url, key=f"simulation-{keys.index(model.key)}") for model in models)
+
+
+def check_simulated(models: Sequence[Model], file: str | None = None) -> None:
+    """Raises ConfigError for a model of a provider that the service does not speak for."""
+    for model in models:
+        if model.provider not in GEMINI:
+            told = f"the embedded service speaks for {' and '.join(GEMINI)} only"
+            raise ConfigError(told, key=f"models.{model.name}.provider", file=file)
 
 
 def service_config(models: Sequence[Model], simulation: Simulation) -> ServiceConfig:
