@@ -1,8 +1,8 @@
 """All that is known about what one model, or one pool, may still do: quotas, calls in flight, cooldown, learned limits.
 
 Everything is charged together or not at all. `take` is the hot path: it compares a cost with lower bounds of what is
-left, notes the charge, and does no more; the buckets are told later, in bulk, whenever somebody looks closely. A pool is an
-account that models draw on besides their own.
+left, notes the charge, and does no more; the buckets are told later, in bulk, whenever somebody looks closely. A pool
+is an account that models draw on besides their own.
 """
 
 import math
@@ -105,7 +105,7 @@ class Account:
         self.delicate = not calm or any(meter.learned.cut for meter in self.meters.values())
 
     def reconfigure(self, new: "Account", now: float) -> None:
-        """Take over the limits and pools of a fresh account; what was spent stays spent, what was closed is tried again."""
+        """Take over the limits and pools of a fresh account. What was spent stays spent; what was closed is tried again."""
         self._tell()
         for name, meter in new.meters.items():
             old = self.meters.get(name)
@@ -325,7 +325,7 @@ class Account:
     # -- learning ------------------------------------------------------------------------------------------------------
 
     def reject(self, lease: object, epoch: int, outcome: Outcome, now: float) -> tuple[Incident | None, list[Meter]]:
-        """The service refused a call that was let through. Returns the cooldown that follows, and the meters that learned."""
+        """The service refused a call that was let through: the cooldown that follows, and the meters that learned."""
         self._tell()
         meters: list[Meter] = []
         if outcome.kind is Kind.RATE_LIMITED and epoch == self.cooldown.epoch:

@@ -1,8 +1,8 @@
 """Trying again along the chain: a rejection is absorbed, and the next attempt asks for the next model.
 
 A rejection (429, overload, refused key, gone model) closes its model and does not use up attempts: the loop ends with a
-result, with the caller's timeout, or when no model is left. Other failures (no answer in time, unusable answer, not sent)
-use them up. Everything else, the caller's own exceptions included, leaves the loop at once.
+result, with the caller's timeout, or when no model is left. Other failures (no answer in time, unusable answer, not
+sent) use them up. Everything else, the caller's own exceptions included, leaves the loop at once.
 """
 
 import math

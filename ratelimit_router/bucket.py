@@ -3,11 +3,11 @@
 Three kinds differ only in how what was spent comes back (`continuous`, `rolling`, `calendar`; see `limits`). All obey
 the same rules:
 
-- `now` is told, in seconds on any scale that does not run backwards; should it do so anyway, a bucket only gets stricter.
+- `now` is told, in seconds on any scale; should it run backwards, a bucket only gets stricter.
 - `fits` and `when` use the same arithmetic: a spend is refused just before the instant that `when` names, and fits
   exactly at it.
-- A correction (refund or debt) names the instant of the spend that it corrects; what has come back already is left alone.
-  Never more than `capacity` is there.
+- A correction (refund or debt) names the instant of the spend that it corrects; what has come back already is left
+  alone. Never more than `capacity` is there.
 
 What they do badly: a rolling bucket remembers every spend of its last period (two list entries each).
 """
@@ -112,7 +112,7 @@ class ContinuousBucket:
             self._full_at = max(self._full_at, at) + amount * self._interval
 
     def correct(self, delta: float, at: float) -> None:
-        """See `Bucket`. Evenly refilled tokens have no date: what came back since the spend is clamped by the readers."""
+        """See `Bucket`. Evenly refilled tokens have no date: what came back since is clamped by the readers."""
         self.spend(delta, at)
 
     def level(self, now: float) -> float:

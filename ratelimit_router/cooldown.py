@@ -7,16 +7,16 @@
       +------------------------------------------------------------------------------+ wide, or old: ready
     any state -- zero quota, refused key, model gone --> CLOSED (only `reconfigure` opens it)
 
-- One incident counts once. Leases carry the epoch in which they were granted; a rejection from an older epoch belongs to
-  an incident that is known already: it can move the end of the cooldown later, if the service says so, but it never
+- One incident counts once. Leases carry the epoch in which they were granted; a rejection from an older epoch belongs
+  to an incident that is known already: it can move the end of the cooldown later, if the service says so, but it never
   escalates. (Instants cannot tell this: a burst of rejections with a hint of 0 s ties with its own cooldown.)
 - Cooling again never shortens.
 - No hint: exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), capped,
-  forgotten after a healthy spell. A hint that keeps failing is distrusted: from the third incident in a row it is floored
-  by that backoff.
+  forgotten after a healthy spell. A hint that keeps failing is distrusted: from the third incident in a row it is
+  floored by that backoff.
 - A daily quota with a hint is probed once after the hint; refused again, it stays closed until the day's reset.
-- A call that has not been refused within `ACCEPTED_AFTER` was accepted: refusals are quick, answers are slow. That holds
-  for quotas; after an overload only an answer counts.
+- A call that has not been refused within `ACCEPTED_AFTER` was accepted: refusals are quick, answers are slow. That
+  holds for quotas; after an overload only an answer counts.
 - Slow start is the same ramp, from a wider window, and without an incident before it.
 """
 

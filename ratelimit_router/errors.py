@@ -176,7 +176,7 @@ class RateLimited(ProviderError):
 
 
 class Overloaded(ProviderError):
-    """The service is overloaded or broken (500, 502, 503, 529, shared capacity): the account's limits are not in question."""
+    """Overloaded or broken (500, 502, 503, 529, shared capacity): the account's own limits are not in question."""
 
     summary = "the service is overloaded"
 

@@ -131,7 +131,7 @@ class KeyRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitLearned(Event):
-    """A rejection or a header taught a limit. `amount` a period, `burst` at once; `configured` is what the user said."""
+    """A rejection or a header taught a limit. `amount` a period, `burst` at once; `configured`: as the user said."""
 
     model: str
     quota: str

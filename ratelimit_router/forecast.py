@@ -1,8 +1,8 @@
 """How long a request will probably wait: its quota, and those ahead of it in line.
 
-Exact for one model and one line. Where several models serve a line, those ahead are split over them by their rates; where
-several lines draw on one model, each is counted up to its weight's share. It is used to decide (fall back or wait, refuse or
-queue), never to admit.
+Exact for one model and one line. Where several models serve a line, those ahead are split over them by their rates;
+where several lines draw on one model, each is counted up to its weight's share. It is used to decide (fall back or
+wait, refuse or queue), never to admit.
 """
 
 import math

@@ -59,8 +59,8 @@ class Lease(Charge):
     """The right to call `model` once.
 
     Await it or enter it (`async with`) once; end it once: `settle`, `fail` or `cancel`; whatever comes after the first
-    is ignored. Leaving an `async with` block settles it with its estimate, unless that was done inside; an exception that
-    leaves the block is classified by the model's provider, acted upon, and goes on to the caller.
+    is ignored. Leaving an `async with` block settles it with its estimate, unless that was done inside; an exception
+    that leaves the block is classified by the model's provider, acted upon, and goes on to the caller.
 
     """
 

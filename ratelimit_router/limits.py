@@ -91,7 +91,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """A limit with every default filled in: `capacity` is the most that can be spent at once, `period` is in seconds."""
+    """A limit with every default filled in. `capacity`: the most that can be spent at once; `period`: in seconds."""
 
     name: str
     unit: Unit

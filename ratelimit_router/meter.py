@@ -12,7 +12,7 @@ __all__ = ["Meter"]
 class Meter:
     """A quota as configured, the bucket that enforces it, and `learned`: how far below the configuration it is held.
 
-    `pacer`: a second bucket that lets a rolling or calendar quota out evenly, after its burst turned out to be too large.
+    `pacer`: a second bucket that lets a rolling or calendar quota out evenly, once its burst turned out too large.
     """
 
     __slots__ = ("bucket", "learned", "pacer", "quota")

@@ -2,8 +2,8 @@
 
 - One line a chain. Inside it first come, first served within a priority; across lines by weight (stride scheduling,
   Waldspurger and Weihl 1995), work-conserving: a line that can be served is, whatever its share.
-- A line has a lane for each step that its waiters would still rather wait for: those in lane 0 take the first step only,
-  those in the last lane take any. A waiter moves to deeper lanes only.
+- A line has a lane for each step that its waiters would still rather wait for: those in lane 0 take the first step
+  only, those in the last lane take any. A waiter moves to deeper lanes only.
 - A blocked head reserves the model that will serve it first, so that no later, smaller request drains it away.
 - Leaving is O(1), arriving O(log p) for p priorities in use; nothing is left behind by a waiter that went away.
 

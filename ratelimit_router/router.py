@@ -37,9 +37,9 @@ class Router:
 
     `models`, `pools`, `tiers`: what there is. `fallback`: the model that ends every chain. `providers`: instances by
     name, in place of installed ones. `observers`: see `events`. `slow_start`: how many unanswered calls a fresh model
-    may have at first (the window then grows with every answer; None: no such limit). `guard`: seconds by which quotas are
-    believed to come back later than they should; a little more than the network's jitter keeps a call that overtakes
-    another from arriving too early. `clock`, `wall_clock` (seconds), `rng`: time and chance.
+    may have at first (the window then grows with every answer; None: no such limit). `guard`: seconds by which quotas
+    are believed to come back later than they should; a little more than the network's jitter keeps a call that
+    overtakes another from arriving too early. `clock`, `wall_clock` (seconds), `rng`: time and chance.
 
     Raises ConfigError for names that are double or lead nowhere.
     """

@@ -21,7 +21,7 @@ class QuotaSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CooldownSnapshot:
-    """A cooldown that is on. `left`: seconds, infinity until `reconfigure`. `reason`: the kind of rejection behind it."""
+    """A cooldown that is on. `left`: seconds, infinity until `reconfigure`. `reason`: the kind of rejection."""
 
     provenance: str
     until: float
@@ -68,7 +68,8 @@ class TierSnapshot:
 
     `blocked`: why each model cannot serve that request now; empty when nobody waits. `waits` (how many had to wait),
     `waited_seconds` and `waits_by_class` (counts up to each bound of `tally.WAIT_BUCKETS`, then the rest) tell of
-    requests that were served; so does `granted`. `fallbacks`: (from model, to model, reason) -> count. `refusals`: error -> count.
+    requests that were served; so does `granted`. `fallbacks`: (from model, to model, reason) -> count. `refusals`:
+    error -> count.
     """
 
     name: str

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _LARGEST = 1e15  # more than any quota; whole numbers up to here are exact as floats
 
 
-class Defect(Exception):  # noqa: N818 -- not an error of its own: it always becomes a ConfigError
+class Defect(Exception):  # not an error of its own: it always becomes a ConfigError
     """What is wrong with the value at `path`."""
 
     def __init__(self, path: Path, problem: str):

@@ -1,6 +1,7 @@
 """Every event of a router as one structlog event: its name in snake_case, its fields as they are.
 
-Quiet things (a lease, a settlement) are logged at debug, changes of plan at info, what needs a person at warning or error.
+Quiet things (a lease, a settlement) are logged at debug, changes of plan at info, what needs a person at warning or
+error.
 """
 
 import re
