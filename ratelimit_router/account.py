@@ -35,6 +35,7 @@ class Account:
 
     __slots__ = (
         "_day_reset",
+        "_drew",
         "_last_told",
         "_make",
         "buckets",
@@ -88,6 +89,7 @@ class Account:
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
         self.hold = 0.0  # running mean of seconds that a call takes
         self._last_told = -math.inf
+        self._drew = False  # whether leases from an earlier configuration may hold shares of pools
         self.buckets: tuple[Bucket, ...] = ()
         self.slots = -1.0  # calls that may be in flight without a closer look; -1: always look closer
         self.delicate = False  # whether a call that went well changes more than counts
@@ -102,10 +104,10 @@ class Account:
         self.requests = self.tokens = -math.inf
         calm = self.cooldown.ready and not self.pools
         self.slots = self.concurrency if calm else -1.0
-        self.delicate = not calm or any(meter.learned.cut for meter in self.meters.values())
+        self.delicate = not calm or self._drew or any(meter.learned.cut for meter in self.meters.values())
 
     def reconfigure(self, new: "Account", now: float) -> None:
-        """Take over the limits and pools of a fresh account. What was spent stays spent; what was closed is tried again."""
+        """Take over a fresh account's limits and pools. What was spent stays spent; what is closed is tried again."""
         self._tell()
         for name, meter in new.meters.items():
             old = self.meters.get(name)
@@ -117,6 +119,7 @@ class Account:
                 new.meters[name] = old
             else:
                 meter.bucket.spend(max(old.bucket.capacity - old.bucket.level(now), 0.0), now)
+        self._drew = self._drew or bool(self.pools)
         self.meters, self.concurrency, self.pools = new.meters, new.concurrency, new.pools
         self._make, self._day_reset = new._make, new._day_reset
         self.cooldown.reopen()
@@ -350,6 +353,10 @@ class Account:
     def learn_limit(self, quota: str, limit: float, now: float) -> list[Meter]:
         """The service states a limit: take it where it is below the configured one, or where none is configured."""
         self._tell()
+        if quota == "concurrency":
+            self.concurrency = min(self.concurrency, max(limit, 1))
+            self.rebuild()
+            return []
         meter = self.meters.get(quota)
         if meter is None:
             if quota not in QUOTAS:

@@ -13,7 +13,7 @@ What they do badly: a rolling bucket remembers every spend of its last period (t
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -82,9 +82,25 @@ class ContinuousBucket:
 
     Kept as one timestamp, the instant at which the bucket will be full again (the generic cell rate algorithm, ITU-T
     I.371): refund and debt are one addition, and no reader can see more than the capacity.
+
+    A refund must not give back what the refill would have brought anyway: had the refunded call never been made, the
+    bucket would have run full earlier, and lost what came in then. What was missing when it was fullest since that call
+    is the most that can be given back. `_marks` holds these minima: each spend that left the bucket emptier for good,
+    oldest first, and what was missing just before it.
     """
 
-    __slots__ = ("_full_at", "_guard", "_interval", "capacity", "ceiling", "name", "period", "unit")
+    __slots__ = (
+        "_full_at",
+        "_guard",
+        "_interval",
+        "_mark_instants",
+        "_marks",
+        "capacity",
+        "ceiling",
+        "name",
+        "period",
+        "unit",
+    )
 
     def __init__(self, name: str, unit: int, amount: float, period: float, capacity: float, guard: float = 0.0):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
@@ -92,6 +108,8 @@ class ContinuousBucket:
         self._guard = guard  # seconds by which tokens are believed to come back late
         self._interval = period / amount if amount > 0 else math.inf
         self._full_at = -math.inf
+        self._marks: list[float] = []  # strictly rising
+        self._mark_instants: list[float] = []
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
@@ -109,15 +127,42 @@ class ContinuousBucket:
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
         if amount:  # 0 x infinity is not a number
+            self._mark(at)
             self._full_at = max(self._full_at, at) + amount * self._interval
 
+    def _mark(self, at: float) -> None:
+        marks, instants, missing = self._marks, self._mark_instants, self._missing(at)
+        while marks and marks[-1] >= missing:
+            marks.pop()
+            instants.pop()
+        if not instants or instants[-1] < at:  # of one instant only the first can matter
+            marks.append(missing)
+            instants.append(at)
+
     def correct(self, delta: float, at: float) -> None:
-        """See `Bucket`. Evenly refilled tokens have no date: what came back since is clamped by the readers."""
-        self.spend(delta, at)
+        """See `Bucket`."""
+        if delta > 0:
+            self._full_at = max(self._full_at, at) + delta * self._interval
+        elif delta < 0 and self._full_at > -math.inf:
+            self._full_at -= self._give_back(-delta, at) * self._interval
+
+    def _give_back(self, amount: float, at: float) -> float:
+        """The part of `amount`, spent at `at`, that has not come back by itself since."""
+        marks = self._marks
+        since = bisect_right(self._mark_instants, at)
+        if since == len(marks):
+            return amount
+        amount = min(amount, marks[since])
+        for index in range(since, len(marks)):
+            marks[index] -= amount
+        while since and marks[since - 1] >= marks[since]:
+            since -= 1
+            del marks[since], self._mark_instants[since]
+        return amount
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
-        return self.capacity - self._missing(now)
+        return self.capacity - self._missing(now - self._guard)
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
@@ -127,6 +172,8 @@ class ContinuousBucket:
         self._full_at = now + missing * self._interval if missing else -math.inf
 
     def _missing(self, now: float) -> float:
+        if math.isinf(self._interval):
+            return self.capacity
         return 0.0 if self._full_at <= now else (self._full_at - now) / self._interval
 
 
@@ -194,7 +241,7 @@ class RollingBucket:
             del self._instants[:first], self._amounts[:first]
             first = 0
         self._first = first
-        return self._room
+        return min(self._room, self.capacity)
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
@@ -214,7 +261,7 @@ class CalendarBucket:
         self.ceiling = capacity
         self._room = capacity
         self._next_reset = next_reset
-        self._opened = -math.inf
+        self._opened = now
         self._resets_at = next_reset(now)
 
     def fits(self, amount: float, now: float) -> bool:
@@ -239,7 +286,7 @@ class CalendarBucket:
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`."""
         if at >= self._opened:
-            self._room -= delta
+            self._room = min(self._room - delta, self.capacity)
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
@@ -253,8 +300,8 @@ class CalendarBucket:
         self.capacity = capacity
 
     def _turn(self, now: float) -> None:
-        self._opened = self._resets_at
-        self._resets_at = self._next_reset(now)
+        self._opened = self._resets_at  # one reset counts once, also if clocks drift or floats round
+        self._resets_at = self._next_reset(max(now, self._opened + self.period / 2))
         self._room = self.capacity
 
 

@@ -36,7 +36,7 @@ class Catalogue:
         self.tiers: tuple[Tier, ...] = ()
         self.fallback: str | None = None
         self.lines: dict[str, Line] = {}
-        dispatcher.line = self.line
+        dispatcher.find_line = self.line
         self._custom: OrderedDict[tuple[tuple[str, ...], ...], Line] = OrderedDict()
         self.chosen: dict[tuple[str, str, int], int] = {}
 

@@ -221,8 +221,8 @@ def _quota(table: Table, name: str) -> float | Limit | None:
     if (amount := each.number("amount")) is None:
         each.refuse("is missing: how much is allowed in a period?", "amount")
     per = each.text("per") if isinstance(each.values.get("per"), str) else each.number("per")
-    texts = {key: each.text(key) for key in ("refill", "resets")}
-    limit = each.make(Limit, amount, per, burst=each.number("burst"), **texts)
+    burst, refill, resets = each.number("burst"), each.text("refill"), each.text("resets")
+    limit = each.make(Limit, amount, per, refill=refill, burst=burst, resets=resets)
     _check_limit(each, limit, QUOTAS[name][1])
     return limit
 

@@ -52,7 +52,7 @@ class Dispatcher:
         self.pools: dict[str, Account] = {}
         self.models: dict[str, Model] = {}
         self.lines: dict[str, Line] = {}
-        self.line: Callable[[Chain], Line]  # also finds the line of a chain of one's own
+        self.find_line: Callable[[Chain], Line]  # whoever keeps the lines; knows chains of one's own, too
         self.queue = Queue()
         self.tally = Tally()
         self.closed = False
@@ -63,6 +63,10 @@ class Dispatcher:
         self._draining = False
 
     # -- asking for a model --------------------------------------------------------------------------------------------
+
+    def line(self, chain: Chain) -> Line:
+        """The line of a tier or of a chain of one's own. Raises UnknownTier, and ConfigError for a wrong chain."""
+        return self.find_line(chain)
 
     def admit(self, lease: Lease, line: Line, cost: Cost, reach: int) -> bool:
         """Keep the promise right now, if nobody waits and a model is free in the steps up to `reach` (-1: all)."""

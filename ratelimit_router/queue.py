@@ -133,12 +133,8 @@ class Line:
 
     def heads(self) -> list[Waiter]:
         """The first of every lane, in the order in which they are to be served."""
-        if len(self.lanes) == 1:
-            head = self.lanes[0].head()
-            return [] if head is None else [head]
-        return sorted(
-            (head for lane in self.lanes if (head := lane.head()) is not None), key=lambda one: (-one.priority, one.seq)
-        )
+        heads = [head for lane in self.lanes if (head := lane.head()) is not None]
+        return sorted(heads, key=lambda one: (-one.priority, one.seq)) if len(heads) > 1 else heads
 
     def __iter__(self) -> Iterator[Waiter]:
         for lane in self.lanes:

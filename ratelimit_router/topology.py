@@ -4,6 +4,7 @@ A tier's chain is its own steps, then the router's fallback if it is not there a
 """
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 
@@ -71,7 +72,12 @@ class AccountFactory:
     def _calendar(self, quota: Quota) -> Callable[[float], float]:
         if quota.refill == "calendar":
             parse_reset(quota.resets)  # a wrong one is reported now, not at the first reset
-        return lambda now: self._on_our_clock(next_reset(quota.resets, quota.period, self._wall_clock()), now)
+
+        def reset(now: float) -> float:  # any instant: charges are told to their buckets later than they were made
+            ahead = self._wall_clock() - self._clock()
+            return max(next_reset(quota.resets, quota.period, now + ahead) - ahead, math.nextafter(now, math.inf))
+
+        return reset
 
     def _day_reset(self, defaults: RefillDefaults) -> Callable[[float], float]:
         """When a daily quota that the service reports as used up is back: at the reset, or nobody knows: try hourly."""
