@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import importlib.resources
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from ratelimit_router_extraction.priority import Domains, domains_of
 from ratelimit_router_extraction.service import Simulation, check_simulated, needs_simulation, simulation_of
 from ratelimit_router_extraction.settings import Settings, settings_of
 
-__all__ = ["Setup", "load_domains", "load_setup", "providers_of"]
+__all__ = ["Setup", "load_domains", "load_setup", "open_providers", "providers_of"]
 
 T = TypeVar("T")
 _SDKS = {"gemini": "google.genai.types", "gemini-legacy": "google.generativeai"}
@@ -97,6 +97,18 @@ def providers_of(models: Collection[Model]) -> dict[str, Provider]:
             found[name] = made()
             _import_sdk(name)
     return found
+
+
+@contextlib.asynccontextmanager
+async def open_providers(models: Collection[Model]) -> AsyncIterator[dict[str, Provider]]:
+    """The same for the length of a block; at its end their connections are closed."""
+    providers = providers_of(models)
+    try:
+        yield providers
+    finally:
+        for provider in providers.values():
+            if (close := getattr(provider, "aclose", None)) is not None:
+                await close()
 
 
 def _import_sdk(provider: str) -> None:

@@ -25,7 +25,7 @@ from ratelimit_router_extraction.observing import json_log, serving_metrics
 from ratelimit_router_extraction.output import Mode, Output, open_output
 from ratelimit_router_extraction.pipeline import Run
 from ratelimit_router_extraction.plan import Job, batches_of, explain, plan
-from ratelimit_router_extraction.preparation import Setup, providers_of
+from ratelimit_router_extraction.preparation import Setup, open_providers
 from ratelimit_router_extraction.progress import Progress
 from ratelimit_router_extraction.reading import open_articles, read_articles
 from ratelimit_router_extraction.records import Result
@@ -131,7 +131,6 @@ class Session:
 
     async def _extract(self, jobs: Sequence[Job], output: Output, models: Sequence[Model], tally: Tally) -> bool:
         config, settings, ways = self._setup.config, self._setup.settings, self._ways
-        providers = providers_of(models)
 
         def finished(result: Result) -> None:
             output.write(result)
@@ -140,15 +139,18 @@ class Session:
                 self._say(result_line(result))
 
         with json_log(ways.log_json) as observers:
-            async with Router(
-                models=models,
-                tiers=config.tiers,
-                pools=config.pools,
-                fallback=config.fallback,
-                providers=providers,
-                observers=observers,
-                slow_start=config.slow_start,
-            ) as router:
+            async with (
+                open_providers(models) as providers,
+                Router(
+                    models=models,
+                    tiers=config.tiers,
+                    pools=config.pools,
+                    fallback=config.fallback,
+                    providers=providers,
+                    observers=observers,
+                    slow_start=config.slow_start,
+                ) as router,
+            ):
                 run = Run(Caller(router, providers, settings, tally.call), settings, finished)
                 progress = Progress(self._screen, tally, router.snapshot, monotonic, quiet=ways.quiet)
                 with self._interruptible(run):

@@ -129,7 +129,7 @@ def test_explain_tells_why_and_calls_nobody(folder: Path) -> None:
     [
         (("none.jsonl",), "none.jsonl: No such file"),
         (("articles.jsonl", "--config", "none.toml"), "none.toml: there is no such file"),
-        (("articles.jsonl", "--config", "broken.toml"), "broken.toml:1: extract.stagger"),
+        (("articles.jsonl", "--config", "broken.toml"), "broken.toml:14: extract.stagger: must be 0 or more"),
         (("articles.jsonl", "--mix", "warm=1"), "--mix: no tier named 'warm'"),
         (("articles.jsonl", "--cuts", "0.5"), "--cuts: 3 tiers need 2 cuts"),
         (("articles.jsonl", "--timeout", "soon"), "--timeout: must be a duration"),
@@ -146,11 +146,11 @@ def test_wrong_call_is_one_line_and_status_2(folder: Path, words: Sequence[str],
     """With the file and the key, or the option; nothing is written."""
     before = (folder / "articles.jsonl").read_bytes()
     (folder / "full.jsonl").write_text("something")
-    (folder / "broken.toml").write_text(FAST.replace("stagger = 0", "stagger = -1"))
+    (folder / "broken.toml").write_text(FAST.replace("stagger = 0", "stagger = -1").replace("LATENCY", "0"))
     refused = call(*words)
     assert refused.exit_code == 2
     assert refused.stderr.count("\n") == 1
-    assert told.removeprefix("broken.toml:1: ") in refused.stderr
+    assert told in refused.stderr
     assert (folder / "articles.jsonl").read_bytes() == before
     assert (folder / "full.jsonl").read_text() == "something"
 
