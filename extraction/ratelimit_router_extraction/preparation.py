@@ -64,6 +64,8 @@ def load_setup(
         simulation = None
     else:
         check_simulated(config.models, config.file)
+    for model in config.models:
+        _provider_class(model, config.file)
     place = domains or (str(Path(path).parent / settings.domains) if settings.domains else None)
     return Setup(
         config=config,
@@ -91,12 +93,19 @@ def providers_of(models: Collection[Model]) -> dict[str, Provider]:
     for model in models:
         name = model.provider or ""
         if name not in found:
-            if (made := plugins.provider_class(name)) is None:
-                known = ", ".join(plugins.providers())
-                raise ConfigError(f"no provider {name!r} is installed; there are: {known}", key=f"models.{model.name}")
-            found[name] = made()
+            found[name] = _provider_class(model)()
             _import_sdk(name)
     return found
+
+
+def _provider_class(model: Model, file: str | None = None) -> Callable[[], Provider]:
+    if model.provider is None:
+        raise ConfigError("is missing: who calls this model?", key=f"models.{model.name}.provider", file=file)
+    if (found := plugins.provider_class(model.provider)) is None:
+        told = f"no provider {model.provider!r} is installed; there are: {', '.join(plugins.providers())}"
+        raise ConfigError(told, key=f"models.{model.name}.provider", file=file)
+    made: Callable[[], Provider] = found
+    return made
 
 
 @contextlib.asynccontextmanager

@@ -149,6 +149,7 @@ class Session:
                     providers=providers,
                     observers=observers,
                     slow_start=config.slow_start,
+                    guard=config.guard,
                 ) as router,
             ):
                 run = Run(Caller(router, providers, settings, tally.call), settings, finished)
