@@ -128,6 +128,11 @@ class Cooldown:
         """Half open after an incident, and nothing has come back well yet."""
         return self.state is State.PROBING and self.incident is not None
 
+    @property
+    def probes_next(self) -> bool:
+        """The next lease is the probe."""
+        return self.probing and self.window == 1 and not self._unanswered
+
     def opens_at(self, now: float) -> float:
         """The first instant at which a lease may be granted; infinity if only an event can open it."""
         if self.state is State.COOLING:

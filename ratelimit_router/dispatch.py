@@ -193,7 +193,7 @@ class Dispatcher:
         """Charge the pools, and count the lease against every ramp that is under way."""
         lease.shares = account.draw(lease.cost, now)
         for one in (account, *account.pools):
-            if one.cooldown.probing and self.herald.heard:
+            if one.cooldown.probes_next and self.herald.heard:
                 self.herald.emit(events.Probed(at=now, model=one.name))
             if not one.cooldown.ready:
                 one.cooldown.granted(lease, now)

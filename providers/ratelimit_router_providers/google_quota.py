@@ -58,6 +58,8 @@ def worst(found: Iterable[Violation]) -> tuple[Violation | None, tuple[tuple[str
 
 def quota_name(text: str) -> str | None:
     """Our name for a quota id or metric, `None` if it counts something that the router does not."""
+    if "concurrent" in text.lower():
+        return "concurrency"
     period = _PERIOD.search(text)
     if period is None:
         return None

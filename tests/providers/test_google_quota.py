@@ -37,6 +37,11 @@ def test_quota_names_come_from_what_an_id_contains(text: str, expected: str | No
     assert quota_name(text) == expected
 
 
+def test_a_quota_of_calls_in_flight_is_the_concurrency() -> None:
+    """The id of a limit on concurrent requests names no period, and is told all the same."""
+    assert quota_name("GenerateConcurrentRequestsPerProjectPerModel-FreeTier") == "concurrency"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -132,4 +137,4 @@ def test_error_info_names_a_quota_too() -> None:
 @given(st.text(max_size=200))
 def test_any_text_has_a_known_name_or_none(text: str) -> None:
     """No id makes up a quota."""
-    assert quota_name(text) in {None, "rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd", "input_tpd"}
+    assert quota_name(text) in {None, "concurrency", "rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd", "input_tpd"}
