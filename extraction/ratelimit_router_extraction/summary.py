@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -43,11 +44,11 @@ def headline(tally: Tally, elapsed: float) -> str:
 
 def summary_table(tally: Tally, tiers: Sequence[str]) -> Table:
     """Per tier and model: the calls, fallbacks, rejections, waits and tokens; and all together."""
-    table = Table(title="Calls", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # fits into 80 columns
     for name in ("tier", "model"):
-        table.add_column(name)
+        table.add_column(name, vertical="bottom")
     for name in _COLUMNS:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     order = {tier: place for place, tier in enumerate(tiers)}
     for (tier, model), row in sorted(tally.rows.items(), key=lambda item: (order.get(item[0][0], 99), -item[1].calls)):
         table.add_row(Text(tier), Text(model), *_cells(row))
@@ -61,7 +62,10 @@ def service_line(service: Mapping[str, Any]) -> str:
     return f"The simulated service admitted {service['admitted']} calls and answered {service['rejected']} with 429."
 
 
-_COLUMNS = ("calls", "fallbacks", "429", "503", "other failures", "waited", "mean s", "longest s", "tokens in", "out")
+_COLUMNS = (
+    *("calls", "fall-\nbacks", "429", "503", "other\nfaults", "waits"),
+    *("mean\nwait", "max\nwait", "tokens\nin", "tokens\nout"),
+)
 
 
 def _cells(row: Row) -> list[str]:
