@@ -26,7 +26,7 @@ METRIC = "generativelanguage.googleapis.com/"
         (f"GlobalGeneratePerMinute {METRIC}generate_content_free_tier_input_token_count", "input_tpm"),
         (f"SomethingNewPerDay-Tier3 {METRIC}generate_requests_per_model", "rpd"),
         ("Generate Content API requests per minute", "rpm"),
-        ("GenerateConcurrentRequestsPerProjectPerModel", None),
+        ("GenerateConcurrentRequestsPerProjectPerModel-FreeTier", "concurrency"),
         ("OutputTokensPerDay", None),
         ("PerMinute", None),
         ("", None),
@@ -35,11 +35,6 @@ METRIC = "generativelanguage.googleapis.com/"
 def test_quota_names_come_from_what_an_id_contains(text: str, expected: str | None) -> None:
     """Free, paid, regional and future spellings of one quota have one name; what we do not count has none."""
     assert quota_name(text) == expected
-
-
-def test_a_quota_of_calls_in_flight_is_the_concurrency() -> None:
-    """The id of a limit on concurrent requests names no period, and is told all the same."""
-    assert quota_name("GenerateConcurrentRequestsPerProjectPerModel-FreeTier") == "concurrency"
 
 
 @pytest.mark.parametrize(
@@ -116,9 +111,9 @@ def test_prose_of_vertex_ai_can_name_a_quota() -> None:
 
 def test_an_amount_without_a_quota_of_ours_is_dropped_unless_it_is_zero() -> None:
     """What limits something we do not count must not be taken for a limit of something we do; zero is zero."""
-    concurrent = {"quotaId": "GenerateConcurrentRequestsPerProjectPerModel", "quotaValue": "8"}
-    assert violations([{"violations": [concurrent]}], "") == (Violation(),)
-    assert violations([{"violations": [{**concurrent, "quotaValue": "0"}]}], "") == (Violation(limit=0.0),)
+    sessions = {"quotaId": "OpenSessionsPerProjectPerModel", "quotaValue": "8"}
+    assert violations([{"violations": [sessions]}], "") == (Violation(),)
+    assert violations([{"violations": [{**sessions, "quotaValue": "0"}]}], "") == (Violation(limit=0.0),)
     assert violations([], f"Quota exceeded for metric: {METRIC}generate_requests, limit: 8") == (Violation(),)
 
 
