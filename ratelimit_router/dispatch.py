@@ -18,7 +18,7 @@ from ratelimit_router.clock import forwards
 from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
 from ratelimit_router.forecast import earliest, reach, still_worth_waiting
 from ratelimit_router.herald import Herald
-from ratelimit_router.lease import Chain, Lease, Wish
+from ratelimit_router.lease import Chain, Lease, Wish, cost_of
 from ratelimit_router.limits import DAY, QUOTAS
 from ratelimit_router.models import Model, check_patience
 from ratelimit_router.outcomes import Outcome
@@ -113,7 +113,10 @@ class Dispatcher:
             ticket=Ticket(lease, future),
         )
         self.queue.add(waiter, reach(self.queue, line, cost, priority, now, patience))
-        self.drain()
+        if self.queue.is_head(waiter):
+            self.drain()
+        else:  # nobody is served any earlier for its sake; only its own deadline may be the next thing to happen
+            self._set_timer(min(self._timer_at, self.queue.next_alarm()), now)
         if not future.done() and self.herald.heard:
             told = tuple(found for _, found in reasons(line.steps, cost, now, self.queue.reserved))
             self.herald.emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
@@ -136,11 +139,11 @@ class Dispatcher:
         return max(earliest(self.queue, line, cost, 0, now) - now, 0.0)
 
     def _in_vain(self, line: Line, cost: Cost, priority: int, now: float, deadline: float) -> Exception | None:
-        found = [one for _, one in reasons(line.steps, cost, now)]
-        if all(map(hopeless, found)):
+        if all(hopeless(one) for _, one in reasons(line.steps, cost, now)):
             return self._refusal(line, cost, priority, now, NoCapacity)
         if deadline == math.inf:
             return None
+        found = [one for _, one in reasons(line.steps, cost, now)]
         expected = earliest(self.queue, line, cost, priority, now)
         unknown = math.inf in (one.retry_at for one in found if not hopeless(one))
         if expected > deadline and not (unknown and expected == math.inf):
@@ -279,7 +282,10 @@ class Dispatcher:
 
     def settled(self, lease: Lease) -> None:
         """A call went well, and somebody waits or wants to know."""
-        self.drain()
+        account = lease.candidate.account
+        freed = account.delicate or account.concurrency < math.inf or lease.cost != cost_of(lease.tokens)
+        if freed and self.queue.length:
+            self.drain()
         if self.herald.heard:
             self.herald.settled(lease, self.clock())
 

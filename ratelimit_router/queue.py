@@ -166,6 +166,10 @@ class Queue:
         self.length += 1
         self._set_alarm(waiter)
 
+    def is_head(self, waiter: Waiter) -> bool:
+        """Whether it is the first of its lane."""
+        return waiter.lane >= 0 and waiter.line.lanes[waiter.lane].head() is waiter
+
     def remove(self, waiter: Waiter) -> None:
         """Somebody leaves: served, refused or gone."""
         line = waiter.line
