@@ -30,8 +30,7 @@ SAFE = {
     ("calendar", "fixed window"): False,
     ("calendar", "calendar"): True,
 }
-"""(refill, service). A fixed window begins anywhere (with the first request, or at the service's own offset); a calendar
-window begins at the minute, the same for both sides."""
+"""(refill, service). Fixed windows begin at the service's own offset, calendar ones at the minute for both sides."""
 
 
 class Service:
