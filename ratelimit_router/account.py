@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from ratelimit_router.adaptive import FULL, cut, grow, take_limit
-from ratelimit_router.bucket import Bucket, Charge, Cost, RollingBucket, make_bucket
+from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, RollingBucket, make_bucket
 from ratelimit_router.cooldown import Cooldown, Incident, State
 from ratelimit_router.limits import DAY, QUOTAS, Limits, Quota, Refill, RefillDefaults
 from ratelimit_router.meter import Meter
@@ -54,6 +54,7 @@ class Account:
         "rejections",
         "requests",
         "settled",
+        "silent",
         "slots",
         "tokens",
     )
@@ -85,6 +86,7 @@ class Account:
         self.concurrency: float = math.inf if limits.concurrency is None else limits.concurrency
         self.in_flight = 0
         self.settled = self.failed = 0
+        self.silent = 0  # calls in a row without any answer
         self.input_tokens = self.output_tokens = 0.0
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
         self.hold = 0.0  # running mean of seconds that a call takes
@@ -104,7 +106,10 @@ class Account:
         self.requests = self.tokens = -math.inf
         calm = self.cooldown.ready and not self.pools
         self.slots = self.concurrency if calm else -1.0
-        self.delicate = not calm or self._drew or any(meter.learned.cut for meter in self.meters.values())
+        self.delicate = not calm or self._drew or self.silent > 0 or self._is_cut()
+
+    def _is_cut(self) -> bool:
+        return any(meter.learned.cut for meter in self.meters.values())
 
     def reconfigure(self, new: "Account", now: float) -> None:
         """Take over a fresh account's limits and pools. What was spent stays spent; what is closed is tried again."""
@@ -113,7 +118,9 @@ class Account:
             old = self.meters.get(name)
             if old is None:
                 continue
-            if _same_clockwork(old.quota, meter.quota):
+            if old.quota == meter.quota:
+                new.meters[name] = old
+            elif _same_clockwork(old.quota, meter.quota):
                 old.quota = meter.quota
                 old.apply(FULL, now)
                 new.meters[name] = old
@@ -160,7 +167,7 @@ class Account:
         requests = tokens = math.inf
         fits = True
         for bucket in self.buckets:
-            fits = bucket.fits(cost[bucket.unit], now) and fits
+            fits = bucket.fits(allowed(cost[bucket.unit], bucket), now) and fits
             left = bucket.level(now) - ROUNDING * bucket.capacity
             if bucket.unit:
                 tokens = min(tokens, left)
@@ -178,6 +185,7 @@ class Account:
         costs = [charge.cost for charge in page]
         self._last_told = instants[-1]
         columns = list(zip(*costs, strict=True))
+        page.clear()  # a charge remembers its page, and must not keep its neighbours alive
         for bucket in self.buckets:
             amounts = columns[bucket.unit]
             if isinstance(bucket, RollingBucket):
@@ -254,10 +262,9 @@ class Account:
             for bucket in meter.buckets:
                 amount = cost[bucket.unit]
                 if amount > bucket.ceiling:
-                    yield Skipped(model=model, reason=Reason.TOO_LARGE, retry_at=math.inf, quota=bucket.name)
-                elif amount > bucket.capacity:
-                    meter.widen(bucket, amount, now)
-                if not bucket.fits(amount, now):
+                    reason = Reason.TOO_LARGE if bucket.ceiling else Reason.NO_QUOTA
+                    yield Skipped(model=model, reason=reason, retry_at=math.inf, quota=bucket.name)
+                elif not bucket.fits(amount := allowed(amount, bucket), now):
                     when = bucket.when(amount, now)
                     yield Skipped(model=model, reason=Reason.QUOTA, retry_at=when, quota=bucket.name)
 
@@ -289,16 +296,24 @@ class Account:
         """
         return max(account._expected(cost, now) for account in (self, *self.pools))
 
+    def bound(self, cost: Cost, now: float) -> float:
+        """No call of this cost starts before this, whatever else happens: by quotas and cooldowns alone."""
+        return max(account._bound(cost, now) for account in (self, *self.pools))
+
+    def _bound(self, cost: Cost, now: float) -> float:
+        opens = self.opens_at(now) if self.cooldown.state is State.COOLING else now
+        self._tell()
+        return max([opens, *(bucket.when(cost[bucket.unit], now) for bucket in self.buckets)])
+
     def _expected(self, cost: Cost, now: float) -> float:
         opens = self.opens_at(now)
         if math.isinf(opens) and self.cooldown.state is not State.CLOSED:
             opens = now + self.hold if self.hold else math.inf
-        instant = max(now, opens)
+        instant = max(opens, self._bound(cost, now))
         waves = (self.in_flight + cost[0]) / self.concurrency - 1.0
         if waves > 0:
             instant = max(instant, now + waves * self.hold if self.hold else math.inf)
-        self._tell()
-        return max([instant, *(bucket.when(cost[bucket.unit], now) for bucket in self.buckets)])
+        return instant
 
     def rate(self, mean: Cost) -> float:
         """Calls a second in the long run, of the mean cost of `mean` (a sum of costs)."""
@@ -333,7 +348,10 @@ class Account:
         meters: list[Meter] = []
         if outcome.kind is Kind.RATE_LIMITED and epoch == self.cooldown.epoch:
             meters = self._learn(outcome, now)
-        incident = self.cooldown.rejected(lease, epoch, outcome, now, self._day_reset(now))
+        meter = self.meters.get(outcome.quota or "")
+        bucket = None if meter is None else meter.bucket
+        reset = bucket.resets_at(now) if isinstance(bucket, CalendarBucket) else self._day_reset(now)
+        incident = self.cooldown.rejected(lease, epoch, outcome, now, reset)
         self.rebuild()
         return incident, meters
 
@@ -362,6 +380,9 @@ class Account:
             if quota not in QUOTAS:
                 return []
             meter = self.meters[quota] = self._make(_stated(quota, limit), now)
+            meter.stated = True
+        elif meter.stated and limit > meter.quota.amount:
+            meter.quota = _stated(quota, limit)
         elif limit >= meter.quota.amount or limit == meter.learned.named:
             return []
         meter.apply(take_limit(meter.learned, limit, now), now)
@@ -385,6 +406,14 @@ class Account:
         meter = self.meters.get(quota)
         if meter is not None and (excess := self.level(meter, now) - max(remaining, 0.0)) > 0:
             self.spend(meter, excess, now)
+
+
+def allowed(amount: float, bucket: Bucket) -> float:
+    """What of an amount has to be there.
+
+    A careful guess of a capacity must not lock a request out that is known to fit: it goes when all is there, in debt.
+    """
+    return bucket.capacity if bucket.capacity < amount <= bucket.ceiling else amount
 
 
 class Share(Charge):

@@ -8,8 +8,10 @@
 | overloaded                      | kept              | cools for a short backoff, learns nothing                 |
 | refused key, no money           | kept              | every model of the key is closed for good                 |
 | model gone                      | kept              | closed for good                                           |
-| not sent, cancelled before use  | given back        | unchanged                                                 |
-| timeout, cancelled, unknown     | kept              | unchanged; but a probe that times out has failed          |
+| not sent                        | given back        | unchanged; the third silence in a row cools it            |
+| timeout                         | kept              | the same; a probe that times out has failed               |
+| cancelled before use            | given back        | unchanged                                                 |
+| cancelled, unknown              | kept              | unchanged                                                 |
 """
 
 import math
@@ -28,6 +30,9 @@ __all__ = ["AfterCall"]
 
 LONGEST_HINT = 7 * DAY
 """No service is believed that asks for more seconds than this."""
+
+SILENCES = 3
+"""Calls in a row without any answer after which a model cools."""
 
 _ANSWERED = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
 _REJECTED = frozenset({Kind.RATE_LIMITED, Kind.OVERLOADED, Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE})
@@ -55,20 +60,37 @@ class AfterCall:
         """Act on a failure. Whether something was closed by it."""
         if outcome.kind is Kind.NOT_SENT:
             self.refund(lease)
-        elif outcome.kind in _REJECTED:
+            return self._silence(lease, SILENCES)
+        if outcome.kind is Kind.TIMEOUT:
+            allowed = 1 if lease.candidate.account.cooldown.probing else SILENCES
+            self._release(lease)
+            return self._silence(lease, allowed)
+        if outcome.kind in _REJECTED:
             self._release(lease)
             return self._rejected(lease, _believable(outcome))
-        elif outcome.kind in _ANSWERED:
+        if outcome.kind in _ANSWERED:
             self._answered(lease)
             self._release(lease)
         else:
-            return self._unanswered(lease, outcome)
+            self._release(lease)
         return False
+
+    def _silence(self, lease: Lease, allowed: int) -> bool:
+        """A model that does not answer, or cannot be reached, several times in a row is treated as overloaded."""
+        account = lease.candidate.account
+        account.silent += 1
+        account.rebuild()
+        if account.silent < allowed:
+            return False
+        return self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED))
 
     def _answered(self, lease: Lease) -> None:
         now = self._clock()
+        if (called := lease.candidate.account).silent:
+            called.silent = 0
+            called.rebuild()
         for account, epoch in _parts(lease):
-            if account.cooldown.succeeded(lease, epoch) and self._herald.heard:
+            if account.cooldown.succeeded(lease, epoch, now) and self._herald.heard:
                 self._herald.emit(events.Recovered(at=now, model=account.name))
             account.recover(now)
 
@@ -78,12 +100,6 @@ class AfterCall:
             account.in_flight -= 1
             account.failed += 1
             account.cooldown.released(lease)
-
-    def _unanswered(self, lease: Lease, outcome: Outcome) -> bool:
-        account = lease.candidate.account
-        failed_probe = outcome.kind is Kind.TIMEOUT and account.cooldown.probing
-        self._release(lease)
-        return failed_probe and self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED))
 
     def _rejected(self, lease: Lease, outcome: Outcome) -> bool:
         account = lease.candidate.account
@@ -118,7 +134,7 @@ class AfterCall:
             self._herald.learned(account, learned, now)
             if incident is not None:
                 self._herald.cooled(account, incident, now)
-        return incident is not None
+        return incident is not None and incident.fresh
 
     def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]], wall: float) -> None:
         """Believe what response headers say, where it is less than what we think."""
@@ -146,4 +162,5 @@ def _believable(outcome: Outcome) -> Outcome:
         hint = min(hint, LONGEST_HINT) if hint >= 0 else None
     if limit is not None and not 0 <= limit < math.inf:
         limit = None
-    return replace(outcome, retry_after=hint, limit=limit)
+    others = tuple((quota, amount) for quota, amount in outcome.others if amount is None or 0 <= amount < math.inf)
+    return replace(outcome, retry_after=hint, limit=limit, others=others)

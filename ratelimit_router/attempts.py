@@ -6,12 +6,13 @@ sent) use them up. Everything else, the caller's own exceptions included, leaves
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ratelimit_router.account import Account
 from ratelimit_router.errors import AttemptsExhausted, NoCapacity
-from ratelimit_router.lease import Lease
+from ratelimit_router.lease import HELD, Lease
 from ratelimit_router.outcomes import Kind
 
 __all__ = ["Attempt", "Attempts"]
@@ -51,7 +52,7 @@ class Attempts:
 
     def __init__(
         self,
-        route: Callable[[float | None], Awaitable[Lease]],
+        route: Callable[[float | None], Lease],
         *,
         clock: Callable[[], float],
         timeout: float | None,
@@ -63,21 +64,26 @@ class Attempts:
         self._deadline = math.inf if timeout is None else clock() + timeout
         self._started = 0
         self.errors: list[tuple[str, BaseException]] = []
+        self.silent: set[Account] = set()  # models that did not answer: left out while another one is free
         self.done = False
 
     async def lease(self) -> Lease:
         """The next model, before the deadline of the whole loop."""
         left = self._deadline - self._clock()
         try:
-            return await self._route(None if left == math.inf else max(left, 0.0))
+            lease = self._route(None if left == math.inf else max(left, 0.0))
+            return lease if self.silent and lease.avoid(self.silent) else await lease
         except NoCapacity as refusal:
             raise refusal from (self.errors[-1][1] if self.errors else None)
 
     def failed(self, lease: Lease, error: BaseException) -> bool:
         """An attempt failed: whether the loop goes on."""
+        held = lease.state == HELD
         kind = lease.fail(error).kind
-        if kind not in FREE and kind not in COUNTED:
+        if not held or (kind not in FREE and kind not in COUNTED):
             return False
+        if kind in COUNTED:
+            self.silent.add(lease.candidate.account)
         self.errors.append((lease.model.name, error))
         self._left -= kind in COUNTED
         if self._left <= 0:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ratelimit_router.dispatch import Dispatcher
 from ratelimit_router.errors import ConfigError, UnknownTier
@@ -53,7 +54,7 @@ class Catalogue:
         gone = self._configure_lines() + self._configure_custom()
         self._dispatcher.lines = self.lines
         for line in gone:
-            self._dispatcher.dismiss(line, UnknownTier(line.name, tuple(self.lines)))
+            self._dispatcher.dismiss(line, partial(UnknownTier, line.name, tuple(self.lines)))
         self._dispatcher.drain()
 
     def _configure_lines(self) -> list[Line]:

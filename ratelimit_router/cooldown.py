@@ -44,7 +44,7 @@ DISTRUST_FROM = 3
 WIDE = 256
 """Unanswered calls at which a ramp is over..."""
 RAMP_SECONDS = 10.0
-"""...or its age, whichever comes first."""
+"""...or its age since the first call was accepted, whichever comes first. After an overload only the window counts."""
 LOST_AFTER = 120.0
 """Seconds after which a probe without any verdict is given up, and another may go."""
 
@@ -138,7 +138,7 @@ class Cooldown:
         if self.state is State.COOLING:
             if now < self.until:
                 return self.until
-            self.state, self.window, self._ramp_from = State.PROBING, 1, now
+            self.state, self.window, self._ramp_from = State.PROBING, 1, math.inf
             self._unanswered.clear()
         if self.state is State.READY:
             return now
@@ -152,9 +152,10 @@ class Cooldown:
             if at + patience > now:
                 break
             self._unanswered.pop(lease)
-            self.window += self._acknowledges
-        proven = self._acknowledges or self.window > 1
-        if self.window >= WIDE or (proven and now - self._ramp_from >= RAMP_SECONDS):
+            if self._acknowledges:
+                self.window += 1
+                self._ramp_from = min(self._ramp_from, at)
+        if self.window >= WIDE or (self._acknowledges and now - self._ramp_from >= RAMP_SECONDS):
             self._be_ready()
         elif len(self._unanswered) >= self.window:
             return next(iter(self._unanswered.values())) + patience
@@ -163,15 +164,14 @@ class Cooldown:
     def granted(self, lease: object, now: float) -> None:
         """A lease was granted while not `ready`: it counts against the window until it is answered."""
         self._unanswered[lease] = now
-        if self._ramp_from == math.inf:
-            self._ramp_from = now
 
-    def succeeded(self, lease: object, epoch: int) -> bool:
+    def succeeded(self, lease: object, epoch: int, now: float) -> bool:
         """The service answered. Whether this ended the cooldown (the probe came back well)."""
         if epoch != self.epoch or self.state in (State.READY, State.COOLING, State.CLOSED):
             return False
         self._unanswered.pop(lease, None)
         self.window += 1
+        self._ramp_from = min(self._ramp_from, now)
         if self.incident is None:
             return False
         self.incident, self._daily_strikes = None, 0
@@ -223,7 +223,7 @@ class Cooldown:
         return max(self._rng.uniform(0.0, ceiling), SHORTEST)
 
     def _extend(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> Incident | None:
-        if self.state is not State.COOLING:
+        if self.state not in (State.COOLING, State.PROBING):
             return None
         if daily and outcome.retry_after is None:
             until, provenance = day_reset, Provenance.QUOTA
@@ -231,7 +231,7 @@ class Cooldown:
             until, provenance = now + outcome.retry_after, Provenance.QUOTA if daily else Provenance.SERVER
         else:
             return None
-        return self._cool(outcome, until, provenance, fresh=False) if until > self.until else None
+        return self._cool(outcome, until, provenance, fresh=False) if until > max(self.until, now) else None
 
     def _cool(self, outcome: Outcome, until: float, provenance: Provenance, *, fresh: bool) -> Incident:
         self.state, self.until = State.COOLING, until

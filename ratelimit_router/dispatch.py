@@ -8,7 +8,7 @@ All methods belong to one event loop. Cancellation, refusal, closing: each runs 
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ratelimit_router import events
 from ratelimit_router.account import Account
@@ -16,11 +16,11 @@ from ratelimit_router.after_call import AfterCall
 from ratelimit_router.bucket import Cost
 from ratelimit_router.clock import forwards
 from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
-from ratelimit_router.forecast import earliest, reach, still_worth_waiting
+from ratelimit_router.forecast import bound, earliest, reach, still_worth_waiting
 from ratelimit_router.herald import Herald
 from ratelimit_router.lease import Chain, Lease, Wish, cost_of
 from ratelimit_router.limits import DAY, QUOTAS
-from ratelimit_router.models import Model, check_patience
+from ratelimit_router.models import Model
 from ratelimit_router.outcomes import Outcome
 from ratelimit_router.queue import Line, Queue, Waiter
 from ratelimit_router.reasons import Reason, Skipped
@@ -68,12 +68,12 @@ class Dispatcher:
         """The line of a tier or of a chain of one's own. Raises UnknownTier, and ConfigError for a wrong chain."""
         return self.find_line(chain)
 
-    def admit(self, lease: Lease, line: Line, cost: Cost, reach: int) -> bool:
+    def admit(self, lease: Lease, line: Line, cost: Cost, reach: int, avoid: Collection[Account] = ()) -> bool:
         """Keep the promise right now, if nobody waits and a model is free in the steps up to `reach` (-1: all)."""
         if self.queue.length or self.closed:
             return False
         now = self.clock()
-        candidate = pick(line.steps, cost, now, reach)
+        candidate = pick(line.steps, cost, now, reach, avoid)
         if candidate is not None:
             self._grant(lease, candidate, line, cost, now, 0.0)
         return candidate is not None
@@ -98,8 +98,9 @@ class Dispatcher:
         """Keep the promise as soon as it is this request's turn."""
         self._check_open()
         now = self.clock()
-        timeout, patience, priority = _checked(wish, line)
-        deadline = now + timeout
+        timeout, patience, priority = wish
+        patience = line.patience if patience is None else patience
+        deadline = math.inf if timeout is None else now + timeout
         if (refusal := self._in_vain(line, cost, priority, now, deadline)) is not None:
             raise self._told(line, refusal)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -143,10 +144,7 @@ class Dispatcher:
             return self._refusal(line, cost, priority, now, NoCapacity)
         if deadline == math.inf:
             return None
-        found = [one for _, one in reasons(line.steps, cost, now)]
-        expected = earliest(self.queue, line, cost, priority, now)
-        unknown = math.inf in (one.retry_at for one in found if not hopeless(one))
-        if expected > deadline and not (unknown and expected == math.inf):
+        if bound(self.queue, line, cost, priority, now) > deadline:
             return self._refusal(line, cost, priority, now, RouteTimeout)
         return None
 
@@ -179,10 +177,14 @@ class Dispatcher:
         passed: tuple[Skipped, ...] = ()
         if candidate.depth:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
-            self._fell_back(line, candidate, passed, now)
-        candidate.account.take(lease, cost, now)
+        if not candidate.account.take(lease, cost, now):
+            raise AssertionError(f"{candidate.model.name} was free, and is not: a bug in the router")
         lease.hold(candidate, waited, passed)
+        self.herald.hold()
+        if candidate.depth:
+            self._fell_back(line, candidate, passed, now)
         self.announce(lease)
+        self.herald.release()
 
     def announce(self, lease: Lease) -> None:
         """Tell of a new lease: the pools and ramps that it counts against, and the observers."""
@@ -196,10 +198,11 @@ class Dispatcher:
         """Charge the pools, and count the lease against every ramp that is under way."""
         lease.shares = account.draw(lease.cost, now)
         for one in (account, *account.pools):
-            if one.cooldown.probes_next and self.herald.heard:
-                self.herald.emit(events.Probed(at=now, model=one.name))
+            probe = one.cooldown.probes_next
             if not one.cooldown.ready:
                 one.cooldown.granted(lease, now)
+            if probe and self.herald.heard:
+                self.herald.emit(events.Probed(at=now, model=one.name))
 
     def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
         first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
@@ -215,20 +218,21 @@ class Dispatcher:
             self._be_quiet()
             return
         self._draining = True
+        self.herald.hold()
         try:
             now = self._now = max(self.clock(), at)
             due = list(self.queue.due(now))
             wake = self.queue.serve(now, self._hand_over, self._give_up)
             if late := [waiter for waiter in due if waiter.lane >= 0]:  # whoever is served at the deadline is in time
                 for waiter in late:
-                    refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
                     self.queue.remove(waiter)
-                    self._refuse(waiter, refusal)
+                    self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout))
                 wake = self.queue.serve(now, self._hand_over, self._give_up)
         finally:
             self._draining = False
             self._be_quiet()
         self._set_timer(min(wake, self.queue.next_alarm()), now)
+        self.herald.release()
 
     def _be_quiet(self) -> None:
         self.quiet = not (self.queue.length or self.herald.heard or self.closed)
@@ -299,9 +303,11 @@ class Dispatcher:
         """See `Lease.fail`."""
         outcome = error if isinstance(error, Outcome) else self._classify(lease.model, error)
         if lease.end():
+            self.herald.hold()
             if self._after.failed(lease, outcome):
                 self._replan(self.clock())
             self.drain()
+            self.herald.release()
         return outcome
 
     def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
@@ -329,14 +335,14 @@ class Dispatcher:
         self.closed = True
         self._be_quiet()
         for line in list(self.queue.lines):
-            self.dismiss(line, RouterClosed())
+            self.dismiss(line, RouterClosed)
         self._set_timer(math.inf, 0.0)
 
-    def dismiss(self, line: Line, error: Exception) -> None:
-        """End everybody who waits in one line."""
+    def dismiss(self, line: Line, error: Callable[[], Exception]) -> None:
+        """End everybody who waits in one line, each with an error of its own."""
         for waiter in list(line):
             self.queue.remove(waiter)
-            self._refuse(waiter, error)
+            self._refuse(waiter, error())
 
 
 class Ticket:
@@ -358,15 +364,6 @@ def _delay(now: float, wake: float) -> float:
     """Seconds from `now` to `wake`, rounded up."""
     delay = max(wake - now, 0.0)
     return delay if now + delay >= wake else math.nextafter(delay, math.inf)
-
-
-def _checked(wish: Wish, line: Line) -> tuple[float, float, int]:
-    timeout, patience, priority = wish
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout must be None or 0 or more seconds, not {timeout!r}")
-    if patience is not None:
-        check_patience(patience)
-    return math.inf if timeout is None else timeout, line.patience if patience is None else patience, priority
 
 
 def _is_daily(found: Skipped) -> bool:

@@ -10,15 +10,26 @@ import math
 from ratelimit_router.account import Account
 from ratelimit_router.bucket import Cost
 from ratelimit_router.queue import Line, Queue, Waiter
-from ratelimit_router.selection import Steps
+from ratelimit_router.selection import Candidate, Steps
 
-__all__ = ["earliest", "reach", "still_worth_waiting"]
+__all__ = ["bound", "earliest", "reach", "still_worth_waiting"]
 
 
 def earliest(queue: Queue, line: Line, cost: Cost, priority: int, now: float, step: int | None = None) -> float:
     """When a newcomer of this cost will probably be served by `step` (None: any); infinity if that cannot be told."""
     steps = line.steps if step is None else line.steps[step : step + 1]
     return min(_expected(queue, line, one.account, cost, priority, now, step or 0) for row in steps for one in row)
+
+
+def bound(queue: Queue, line: Line, cost: Cost, priority: int, now: float) -> float:
+    """No newcomer of this cost is served before this: by quotas, cooldowns and, on a chain of one model, its own line.
+
+    How long calls take, and what other lines do, is not counted: they may surprise. So this may refuse a request.
+    """
+    accounts = [one.account for step in line.steps for one in step]
+    ahead = line.lanes[-1].ahead(priority) if len(accounts) == 1 and line.length else (0, 0, 0, 0)
+    whole = (cost[0] + ahead[0], cost[1] + ahead[1], cost[2] + ahead[2], cost[3] + ahead[3])
+    return min(account.bound(whole, now) for account in accounts if not account.hopeless(cost, now))
 
 
 def reach(queue: Queue, line: Line, cost: Cost, priority: int, now: float, patience: float) -> int:
@@ -43,8 +54,8 @@ def still_worth_waiting(waiter: Waiter, now: float) -> int:
     return len(steps) - 1
 
 
-def _dead(step: tuple[object, ...], cost: Cost, now: float) -> bool:
-    return all(one.account.hopeless(cost, now) for one in step)  # type: ignore[attr-defined]
+def _dead(step: tuple[Candidate, ...], cost: Cost, now: float) -> bool:
+    return all(one.account.hopeless(cost, now) for one in step)
 
 
 def _expected(queue: Queue, line: Line, account: Account, cost: Cost, priority: int, now: float, depth: int) -> float:

@@ -1,6 +1,7 @@
 """Tells the observers what happened, in the words of `events`."""
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 
 from ratelimit_router import events
@@ -20,15 +21,37 @@ class Herald:
 
     def __init__(self, observers: Iterable[events.Observer]):
         self._observers = tuple(observers)
+        self._pending: deque[events.Event] = deque()
+        self._held = 0
+        self._telling = False
         self.heard = bool(self._observers)
 
+    def hold(self) -> None:
+        """The router is in the middle of a change: what happens is told when it is done, at the matching `release`."""
+        self._held += 1
+
+    def release(self) -> None:
+        """The change is done: observers may call the router again."""
+        self._held -= 1
+        self._tell()
+
     def emit(self, event: events.Event) -> None:
-        """To every observer; one that raises stops neither the others nor the router."""
-        for observer in self._observers:
-            try:
-                observer(event)
-            except Exception:
-                log.exception("an observer failed on %s", type(event).__name__)
+        """To every observer, in order; one that raises stops neither the others nor the router."""
+        self._pending.append(event)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._held or self._telling:
+            return
+        self._telling = True
+        while self._pending:
+            event = self._pending.popleft()
+            for observer in self._observers:
+                try:
+                    observer(event)
+                except Exception:
+                    log.exception("an observer failed on %s", type(event).__name__)
+        self._telling = False
 
     def routed(self, lease: Lease, now: float) -> None:
         """A model was leased."""

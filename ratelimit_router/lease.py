@@ -3,20 +3,21 @@
 One object serves the whole life of a call, and is also its entry in the logs of the buckets that it was charged to.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ratelimit_router.account import Share
+from ratelimit_router.account import Account, Share
 from ratelimit_router.bucket import Charge, Cost
 from ratelimit_router.messages import Usage
-from ratelimit_router.models import Model
+from ratelimit_router.models import Model, check_patience
 from ratelimit_router.outcomes import Outcome
 from ratelimit_router.queue import Line
 from ratelimit_router.reasons import Skipped
 from ratelimit_router.selection import Candidate
 
-__all__ = ["HELD", "OVER", "PROMISED", "Chain", "Lease", "Wish", "cost_of"]
+__all__ = ["HELD", "OVER", "PROMISED", "Chain", "Lease", "Wish", "cost_of", "wish"]
 
 Chain = str | Sequence[str | Sequence[str]]
 """A tier's name, or a chain of one's own: `["pro", ("flash", "lite")]`."""
@@ -45,7 +46,7 @@ class Ledger(Protocol):
 
     def clock(self) -> float: ...
     def line(self, chain: Chain) -> Line: ...
-    def admit(self, lease: "Lease", line: Line, cost: Cost, reach: int) -> bool: ...
+    def admit(self, lease: "Lease", line: Line, cost: Cost, reach: int, avoid: Collection[Account] = ()) -> bool: ...
     async def wait(self, lease: "Lease", line: Line, cost: Cost, wish: Wish) -> None: ...
     def announce(self, lease: "Lease") -> None: ...
     def succeeded(self, lease: "Lease") -> None: ...
@@ -87,6 +88,8 @@ class Lease(Charge):
     terms: tuple[float, tuple[Skipped, ...]]
 
     def __await__(self) -> Generator[Any, None, Self]:
+        if self.state:
+            raise RuntimeError("a lease is awaited, or entered, once: ask route() for another")
         ledger, tokens = self.ledger, self.tokens
         try:
             line = ledger.lines[self.chain]  # type: ignore[index]  # a list of one's own is no key, and is caught
@@ -107,8 +110,12 @@ class Lease(Charge):
             yield from ledger.wait(self, line, cost, self.wish or (None, None, 0)).__await__()
         return self
 
+    def avoid(self, accounts: Collection[Account]) -> bool:
+        """Keep the promise at once with another model than these. Whether one was free."""
+        return self.ledger.admit(self, self.ledger.line(self.chain), cost_of(self.tokens), -1, accounts)
+
     async def __aenter__(self) -> Self:
-        return await self
+        return self if self.state == HELD else await self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -168,11 +175,15 @@ class Lease(Charge):
         if (input_tokens is not None and input_tokens != inputs) or (
             output_tokens is not None and output_tokens != outputs
         ):
+            estimated = self.cost
             inputs = inputs if input_tokens is None else input_tokens
             outputs = outputs if output_tokens is None else output_tokens
-            actual = (1, inputs, outputs, inputs + outputs)
+            total = inputs + outputs
+            if not 0 <= inputs <= total < inf:  # no number of tokens that could be: the estimate is nearer to the truth
+                _, inputs, outputs, total = estimated
+            actual = (1, inputs, outputs, total)
             if self.page is account.page:  # the buckets have not been told of this charge yet
-                account.tokens += self.cost[3] - actual[3]
+                account.tokens += estimated[3] - total
                 self.cost = actual
             else:
                 account.correct(self, actual)
@@ -209,6 +220,15 @@ class Lease(Charge):
     def __repr__(self) -> str:
         state = ("promised", "held", "over")[self.state]
         return f"<Lease {state}>" if self.state == PROMISED else f"<Lease {self.tier} -> {self.model.name}, {state}>"
+
+
+def wish(timeout: float | None, patience: float | None, priority: int) -> Wish:
+    """What a request asks for besides a model. Raises ValueError and ConfigError for numbers that make no sense."""
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout must be None or 0 or more seconds, not {timeout!r}")
+    if patience is not None:
+        check_patience(patience)
+    return timeout, patience, priority
 
 
 def _reach(line: Line, wish: Wish) -> int:

@@ -157,6 +157,8 @@ class Limits:
                 refill = "calendar"
             else:
                 refill = limit.refill or self.refill or (defaults.day if period >= DAY else defaults.minute)
+            if refill == "calendar" and period > DAY:
+                raise ConfigError("a calendar quota comes back at most daily: use rolling for longer periods", key=name)
             if unit == "requests" and 0 < limit.amount < 1:
                 raise ConfigError(
                     f"{limit.amount:g} requests never admit one: write Limit(1, per={period / limit.amount:g})",

@@ -15,12 +15,13 @@ class Meter:
     `pacer`: a second bucket that lets a rolling or calendar quota out evenly, once its burst turned out too large.
     """
 
-    __slots__ = ("bucket", "learned", "pacer", "quota")
+    __slots__ = ("bucket", "learned", "pacer", "quota", "stated")
 
     def __init__(self, quota: Quota, bucket: Bucket):
         self.quota, self.bucket = quota, bucket
         self.learned: Learned = FULL
         self.pacer: ContinuousBucket | None = None
+        self.stated = False  # nobody configured it: the service named it
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
@@ -36,7 +37,7 @@ class Meter:
         """Bring the buckets in line with what is known now."""
         quota, bucket, self.learned = self.quota, self.bucket, learned
         amount, known = learned.amount(quota.amount), replace(learned, rate=1.0).amount(quota.amount)
-        smallest = 1.0 if quota.unit == "requests" else 0.0
+        smallest = min(1.0, quota.amount) if quota.unit == "requests" else 0.0
         if quota.refill == "continuous":
             bucket.ceiling = min(quota.capacity, known)
             bucket.resize(amount, max(bucket.ceiling * learned.burst, smallest), now)
@@ -52,8 +53,3 @@ class Meter:
             self.pacer.resize(amount, burst, now)
         if self.pacer is not None:
             self.pacer.ceiling = known
-
-    def widen(self, bucket: Bucket, amount: float, now: float) -> None:
-        """A careful guess must not lock a request out that is known to fit: let `amount` through when all is there."""
-        rate = self.learned.amount(self.quota.amount)
-        bucket.resize(rate, amount, now)

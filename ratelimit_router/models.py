@@ -83,6 +83,8 @@ class Model:
             object.__setattr__(self, "id", self.name)
         if self.key is not None and not isinstance(self.key, Key):
             object.__setattr__(self, "key", Key(self.key))
+        if len(set(self.pools)) < len(self.pools):
+            raise ConfigError("must be a list that names each pool once", key="pools")
         object.__setattr__(self, "pools", tuple(self.pools))
 
     def api_key(self) -> str | None:

@@ -13,14 +13,13 @@ What it does badly: a head that waits for a large amount of tokens keeps its mod
 import heapq
 import math
 from bisect import insort
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ratelimit_router.account import Account
 from ratelimit_router.bucket import Cost
 from ratelimit_router.models import Step
-from ratelimit_router.selection import Candidate, Steps, hopeless, pick
+from ratelimit_router.selection import Candidate, Steps, hopeless, is_reserved, pick
 
 __all__ = ["Line", "Queue", "Waiter"]
 
@@ -49,47 +48,60 @@ class Waiter:
 
 
 class Lane:
-    """Waiters of one line with the same reach, by priority and then by arrival."""
+    """Waiters of one line with the same reach, by priority and then by arrival.
 
-    __slots__ = ("_order", "_waiters", "backlog")
+    A heap for each priority. Who left it stays there, marked by another lane in its record, until it is reached or half
+    of the heap is such.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_depth", "_heaps", "_length", "_order", "backlog")
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
         self._order: list[int] = []  # priorities in use, negated: the most urgent first
-        self._waiters: dict[int, OrderedDict[int, Waiter]] = {}
-        self.backlog: dict[int, list[float]] = {}  # priority -> what those who wait will cost
+        self._heaps: dict[int, list[tuple[int, Waiter]]] = {}
+        self._length: dict[int, int] = {}
+        self.backlog: dict[int, list[float]] = {}  # priority, negated -> what those who wait will cost
 
     def add(self, waiter: Waiter) -> None:
-        """At the end of its priority, or where its number belongs if it comes from another lane."""
+        """Where its number belongs."""
         key = -waiter.priority
-        if key not in self._waiters:
+        if key not in self._heaps:
             insort(self._order, key)
-            self._waiters[key] = OrderedDict()
-            self.backlog[key] = [0.0, 0.0, 0.0, 0.0]
-        row = self._waiters[key]
-        late = bool(row) and next(reversed(row)) > waiter.seq
-        row[waiter.seq] = waiter
-        if late:
-            for seq in sorted(seq for seq in row if seq > waiter.seq):
-                row.move_to_end(seq)
+            self._heaps[key], self._length[key], self.backlog[key] = [], 0, [0.0, 0.0, 0.0, 0.0]
+        waiter.lane = self._depth
+        heapq.heappush(self._heaps[key], (waiter.seq, waiter))
         self._count(key, waiter.cost, 1)
 
     def remove(self, waiter: Waiter) -> None:
         """Wherever it stands."""
         key = -waiter.priority
-        del self._waiters[key][waiter.seq]
+        waiter.lane = -1
         self._count(key, waiter.cost, -1)
-        if not self._waiters[key]:
-            del self._waiters[key], self.backlog[key]
+        heap, length = self._heaps[key], self._length[key]
+        if not length:
+            del self._heaps[key], self._length[key], self.backlog[key]
             self._order.remove(key)
+        elif len(heap) > 2 * length + 64:
+            self._heaps[key] = sorted(self._present(key))
+
+    def _present(self, key: int) -> Iterator[tuple[int, Waiter]]:
+        return (entry for entry in self._heaps[key] if entry[1].lane == self._depth)
 
     def _count(self, key: int, cost: Cost, sign: int) -> None:
+        self._length[key] += sign
         total = self.backlog[key]
         for unit, amount in enumerate(cost):
             total[unit] += sign * amount
 
     def head(self) -> Waiter | None:
         """Whoever is served next."""
-        return next(iter(self._waiters[self._order[0]].values())) if self._order else None
+        if not self._order:
+            return None
+        heap = self._heaps[self._order[0]]
+        while heap[0][1].lane != self._depth:
+            heapq.heappop(heap)
+        return heap[0][1]
 
     def ahead(self, priority: int) -> Cost:
         """What those will cost who are served before a newcomer of this priority."""
@@ -98,21 +110,40 @@ class Lane:
 
     def __iter__(self) -> Iterator[Waiter]:
         for key in self._order:
-            yield from self._waiters[key].values()
+            for _, waiter in sorted(self._present(key)):
+                yield waiter
 
 
 class Line:
     """Everybody who waits for one chain."""
 
-    __slots__ = ("chain", "first", "lanes", "length", "name", "patience", "reach", "served", "steps", "stride")
+    __slots__ = (
+        "accounts",
+        "chain",
+        "first",
+        "lanes",
+        "length",
+        "name",
+        "patience",
+        "reach",
+        "served",
+        "steps",
+        "stride",
+    )
 
     def __init__(self, name: str, chain: tuple[Step, ...], steps: Steps, *, weight: float = 1.0, patience: float = 0.0):
-        self.name, self.chain, self.steps = name, chain, steps
-        self.first = steps[0][0] if len(steps[0]) == 1 else None  # looked at before anything else, on the hot path
+        self.name = name
+        self._take_steps(chain, steps)
         self.behave(patience=patience, weight=weight)
         self.served = 0.0  # virtual time: what it has been served, over its weight
-        self.lanes = [Lane() for _ in steps]
+        self.lanes = [Lane(depth) for depth in range(len(steps))]
         self.length = 0
+
+    def _take_steps(self, chain: tuple[Step, ...], steps: Steps) -> None:
+        self.chain, self.steps = chain, steps
+        self.first = steps[0][0] if len(steps[0]) == 1 else None  # looked at before anything else, on the hot path
+        models = [one.account for step in steps for one in step]
+        self.accounts = frozenset(account for model in models for account in (model, *model.pools))
 
     def behave(self, *, patience: float, weight: float) -> None:
         """How long a better step is waited for, and the share when several lines wait for the same models."""
@@ -124,12 +155,14 @@ class Line:
         """Another chain from now on. Everybody keeps the place in line; who would take any step still does."""
         waiters = sorted(self, key=lambda one: one.seq)
         was_last, last = len(self.lanes) - 1, len(steps) - 1
-        self.chain, self.steps = chain, steps
-        self.first = steps[0][0] if len(steps[0]) == 1 else None
-        self.lanes = [Lane() for _ in steps]
+        self._take_steps(chain, steps)
+        self.lanes = [Lane(depth) for depth in range(len(steps))]
         for waiter in waiters:
-            waiter.lane = last if waiter.lane == was_last else min(waiter.lane, last)
-            self.lanes[waiter.lane].add(waiter)
+            self.lanes[last if waiter.lane == was_last else min(waiter.lane, last)].add(waiter)
+
+    def competes(self, other: "Line") -> bool:
+        """Whether some model or pool may serve both."""
+        return not self.accounts.isdisjoint(other.accounts)
 
     def heads(self) -> list[Waiter]:
         """The first of every lane, in the order in which they are to be served."""
@@ -151,16 +184,16 @@ class Queue:
         self._alarms: list[tuple[float, int, Waiter]] = []
         self._stale = 0
         self._seq = 0
-        self._virtual_time = 0.0
 
     def add(self, waiter: Waiter, lane: int) -> None:
         """Somebody arrives, and will take any step up to `lane`."""
         line = waiter.line
         if not line.length:
+            # No credit for the time away, no debt from it: level with whoever is behind of those it competes with.
+            line.served = min((other.served for other in self.lines if line.competes(other)), default=0.0)
             self.lines[line] = None
-            line.served = max(line.served, self._virtual_time)
         self._seq += 1
-        waiter.seq, waiter.lane = self._seq, lane
+        waiter.seq = self._seq
         line.lanes[lane].add(waiter)
         line.length += 1
         self.length += 1
@@ -173,9 +206,8 @@ class Queue:
     def remove(self, waiter: Waiter) -> None:
         """Somebody leaves: served, refused or gone."""
         line = waiter.line
-        line.lanes[waiter.lane].remove(waiter)
         self._stale += self._alarm_of(waiter) < math.inf
-        waiter.lane = -1
+        line.lanes[waiter.lane].remove(waiter)
         line.length -= 1
         self.length -= 1
         if not line.length:
@@ -188,7 +220,6 @@ class Queue:
     def deepen(self, waiter: Waiter, lane: int) -> None:
         """Somebody is ready to take later steps, too. The place in line stays."""
         waiter.line.lanes[waiter.lane].remove(waiter)
-        waiter.lane = lane
         waiter.line.lanes[lane].add(waiter)
 
     def _alarm_of(self, waiter: Waiter) -> float:
@@ -225,34 +256,44 @@ class Queue:
         """
         self.reserved.clear()
         wake = math.inf
+        blocked: list[Line] = []
         order = [(line.served, line.heads()[0].seq, line) for line in self.lines]
         heapq.heapify(order)
         while order:
-            _, _, line = order[0]
+            line = order[0][2]
             served, instant = self._serve_line(line, now, grant, refuse)
-            if served and line.length:
+            if not served:
+                blocked.append(heapq.heappop(order)[2])
+            elif line.length:
                 heapq.heapreplace(order, (line.served, line.heads()[0].seq, line))
             else:
                 heapq.heappop(order)
+            if served:
+                for other in blocked:  # one that cannot be served saves up no more than one turn
+                    if other.served < line.served - other.stride - line.stride and other.competes(line):
+                        other.served = line.served - other.stride - line.stride
             wake = min(wake, instant)
         return wake
 
     def _serve_line(
         self, line: Line, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]
     ) -> tuple[bool, float]:
-        wake = math.inf
+        """Serve one of a line. (Whether that could be done; else, when it can)"""
+        wake, last = math.inf, len(line.lanes) - 1
         for head in line.heads():
             choice = pick(line.steps, head.cost, now, head.lane, self.reserved)
             if choice is None:
                 choice, instant, hope = self._wait_for(head, now)
                 wake = min(wake, instant)
+                if not hope and head.lane < last:
+                    self.deepen(head, last)
+                    return True, wake
                 if not hope:
                     self.remove(head)
                     refuse(head)
                     return True, wake
                 if choice is None:
                     continue
-            self._virtual_time = max(self._virtual_time, line.served)
             line.served += line.stride
             self.remove(head)
             grant(head, choice)
@@ -263,7 +304,7 @@ class Queue:
         """Reserve the model that will serve a blocked head first. (One that is free after all; when; is there hope)"""
         first, instant, hope = None, math.inf, False
         for one in (one for step in head.line.steps[: head.lane + 1] for one in step):
-            if one.account in self.reserved:
+            if is_reserved(one.account, self.reserved):
                 hope = True
                 continue
             found = one.account.blocked(head.cost, now)
@@ -274,4 +315,5 @@ class Queue:
                 first, instant = one.account, found.retry_at
         if first is not None:
             self.reserved.add(first)
+            self.reserved.update(pool for pool in first.pools if not pool.fits(head.cost, now))
         return None, instant, hope

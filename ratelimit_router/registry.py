@@ -1,5 +1,6 @@
 """The providers of one router: given as instances, or made from their entry points when first needed."""
 
+import logging
 from collections.abc import Mapping
 
 from ratelimit_router.errors import ConfigError, ProviderError, RouterError
@@ -9,6 +10,8 @@ from ratelimit_router.outcomes import Outcome, outcome_of
 from ratelimit_router.provider import Provider, refill_defaults
 
 __all__ = ["Registry"]
+
+log = logging.getLogger("ratelimit_router")
 
 
 class Registry:
@@ -34,7 +37,13 @@ class Registry:
             provider = self._find(model.provider)
         except RouterError:  # it cannot be made (its SDK is missing): the error is not from it
             provider = None
-        return outcome_of(error) if provider is None else provider.classify(error)
+        if provider is None:
+            return outcome_of(error)
+        try:
+            return provider.classify(error)
+        except Exception as bug:  # noqa: BLE001 -- the caller's own error must not be lost to it
+            log.error("provider %s cannot classify a %s: %s", model.provider, type(error).__name__, type(bug).__name__)
+            return outcome_of(error)
 
     def refill(self, model: Model) -> RefillDefaults:
         """How the quotas of a model come back where its limits do not say."""

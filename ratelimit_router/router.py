@@ -12,10 +12,10 @@ from ratelimit_router.attempts import Attempt, Attempts
 from ratelimit_router.catalogue import Catalogue
 from ratelimit_router.clock import Clock, monotonic, wall
 from ratelimit_router.dispatch import Dispatcher
-from ratelimit_router.errors import RouterClosed
+from ratelimit_router.errors import ConfigError, RouterClosed
 from ratelimit_router.events import Observer
 from ratelimit_router.inspection import snapshot
-from ratelimit_router.lease import PROMISED, Chain, Lease, cost_of
+from ratelimit_router.lease import PROMISED, Chain, Lease, cost_of, wish
 from ratelimit_router.messages import Chunk, Reply, Request, Usage
 from ratelimit_router.models import Model, Pool, Tier
 from ratelimit_router.provider import Provider
@@ -28,6 +28,9 @@ __all__ = ["Router"]
 
 T = TypeVar("T")
 _new = object.__new__
+
+LONGEST_GUARD = 60.0
+"""Seconds. More would be a quota of its own."""
 
 _KEEP: Literal["keep"] = "keep"
 
@@ -60,6 +63,10 @@ class Router:
         slow_start: int | None = 64,
         guard: float = 0.0,
     ):
+        if slow_start is not None and not slow_start >= 1:
+            raise ConfigError(f"must be at least 1, or None, not {slow_start}", key="slow_start")
+        if not 0 <= guard <= LONGEST_GUARD:
+            raise ConfigError(f"must be from 0 to {LONGEST_GUARD:g} seconds, not {guard}", key="guard")
         self._providers = Registry(providers or {})
         self._dispatcher = Dispatcher(
             clock=clock, wall_clock=wall_clock, classify=self._providers.classify, observers=observers
@@ -118,7 +125,7 @@ class Router:
         lease.ledger = self._dispatcher
         lease.chain = chain
         lease.tokens = tokens
-        lease.wish = None if timeout is patience is None and not priority else (timeout, patience, priority)
+        lease.wish = None if timeout is patience is None and not priority else wish(timeout, patience, priority)
         lease.state = PROMISED
         return lease
 
@@ -203,9 +210,9 @@ class Router:
         attempts = self._attempts(chain, tokens=self._estimate(chain, asked, tokens), **how)
         while True:
             lease = await attempts.lease()
-            usage, begun = None, False
-            pieces = self._providers.of(lease.model).stream(lease.model, asked)
+            usage, begun, pieces = None, False, None
             try:
+                pieces = self._providers.of(lease.model).stream(lease.model, asked)
                 async for chunk in pieces:
                     usage, begun = chunk.usage or usage, True
                     yield chunk

@@ -11,7 +11,7 @@ from ratelimit_router.bucket import Cost
 from ratelimit_router.models import Model
 from ratelimit_router.reasons import Reason, Skipped
 
-__all__ = ["Candidate", "Steps", "hopeless", "pick", "reasons", "skipped"]
+__all__ = ["Candidate", "Steps", "hopeless", "is_reserved", "pick", "reasons", "skipped"]
 
 
 class Candidate:
@@ -37,11 +37,16 @@ def pick(
             return None
         if len(step) == 1:
             candidate = step[0]
-            if candidate.account.fits(cost, now) and candidate.account not in reserved:
+            if candidate.account.fits(cost, now) and not is_reserved(candidate.account, reserved):
                 return candidate
-        elif free := [one for one in step if one.account.fits(cost, now) and one.account not in reserved]:
+        elif free := [one for one in step if one.account.fits(cost, now) and not is_reserved(one.account, reserved)]:
             return min(free, key=lambda one: _headroom(one.account, now))
     return None
+
+
+def is_reserved(account: Account, reserved: Collection[Account]) -> bool:
+    """Whether a model, or a pool that it draws on, is kept for somebody else."""
+    return bool(reserved) and (account in reserved or any(pool in reserved for pool in account.pools))
 
 
 def _headroom(account: Account, now: float) -> tuple[float, float, int]:
@@ -56,7 +61,7 @@ def reasons(
         for one in step:
             found = one.account.blocked(cost, now)
             if found is None:
-                reason = Reason.RESERVED if one.account in reserved else Reason.PREFERRED
+                reason = Reason.RESERVED if is_reserved(one.account, reserved) else Reason.PREFERRED
                 found = Skipped(model=one.model.name, reason=reason, retry_at=now)
             yield one, found
 

@@ -33,21 +33,25 @@ class MemoryStore:
         defaults: Callable[[Model], RefillDefaults],
         now: float,
     ) -> None:
-        """Have an account for each model and pool. Those that exist keep what was spent and what is in flight."""
+        """Have an account for each model and pool. Those that exist keep what was spent and what is in flight.
+
+        Raises ConfigError, and changes nothing, if one of them cannot be.
+        """
         members = {pool.name: [model for model in models if pool.name in model.pools] for pool in pools}
-        kept_pools, self.pools = self.pools, {}
-        for pool in pools:
-            refills = defaults(members[pool.name][0]) if members[pool.name] else RefillDefaults()
-            account = factory.pool(pool, refills)
-            self.pools[pool.name] = _carried_on(kept_pools.get(pool.name), account, now)
-        kept, self.accounts = self.accounts, {}
+        fresh_pools = {
+            pool.name: factory.pool(pool, defaults(members[pool.name][0]) if members[pool.name] else RefillDefaults())
+            for pool in pools
+        }
+        fresh = {model.name: factory.model(model, defaults(model), ()) for model in models}
+        self.pools = {name: _carried_on(self.pools.get(name), account, now) for name, account in fresh_pools.items()}
         for model in models:
-            account = factory.model(model, defaults(model), [self.pools[name] for name in model.pools])
-            self.accounts[model.name] = _carried_on(kept.get(model.name), account, now)
+            fresh[model.name].pools = tuple(self.pools[name] for name in model.pools)
+        self.accounts = {name: _carried_on(self.accounts.get(name), account, now) for name, account in fresh.items()}
 
 
 def _carried_on(old: Account | None, new: Account, now: float) -> Account:
     if old is None:
+        new.rebuild()
         return new
     old.reconfigure(new, now)
     return old
