@@ -303,7 +303,7 @@ def test_invariant_3_charged_is_used_and_refunded_and_in_flight(steps: list[tupl
             elif what == "cancel":
                 lease.cancel()
             else:
-                lease.fail(Outcome(kind=Kind.TIMEOUT))
+                lease.fail(Outcome(kind=Kind.UNKNOWN))
                 kept.append((charged, 2))
     used = kept + [(charged, 2) for _, charged in held]
     now = trace.router.snapshot()

@@ -554,8 +554,25 @@ def test_a_named_limit_is_taken(router: Any, virtual: Any) -> None:
         await fail(r, RateLimited(1.0, "rpm", 20, others=(("tpm", 9_000),)))
         quotas = r.snapshot().models["a"].quotas
         assert (quotas["rpm"].capacity, quotas["rpm"].configured, quotas["tpm"].capacity) == (20, 60, 500)
-        r.reconfigure()
-        assert r.snapshot().models["a"].quotas["rpm"].capacity == 60
+        r.reconfigure()  # the operator has nothing new to say about it
+        assert r.snapshot().models["a"].quotas["rpm"].capacity == 20
+        r.reconfigure(models=[Model("a", limits=Limits(rpm=50, tpm=500))])
+        assert r.snapshot().models["a"].quotas["rpm"].capacity == 50
+
+    virtual(main)
+
+
+def test_a_model_that_stays_silent_cools(router: Any, virtual: Any) -> None:
+    """The third call in a row without an answer; any answer in between starts the count anew."""
+
+    async def main() -> None:
+        r = router({"a": None, "b": None})
+        for error in (ProviderTimeout(), ProviderTimeout(), BadResponse(), ProviderTimeout(), NotSent()):
+            await fail(r, error)
+            assert r.snapshot().models["a"].state == "ready"
+        await fail(r, ProviderTimeout())
+        assert r.snapshot().models["a"].state == "cooling"
+        assert (await r.route("t")).model.name == "b"
 
     virtual(main)
 

@@ -1,0 +1,150 @@
+"""The state machine alone: instants go in, states come out."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimit_router import Kind, Outcome
+from ratelimit_router.cooldown import ACCEPTED_AFTER, LOST_AFTER, Cooldown, State
+
+REFUSED = Outcome(kind=Kind.RATE_LIMITED, retry_after=10.0)
+OVERLOADED = Outcome(kind=Kind.OVERLOADED, retry_after=10.0)
+
+
+def cooling(outcome: Outcome = REFUSED) -> Cooldown:
+    """Closed from 0 to 10."""
+    made = Cooldown(random.Random(0))
+    made.rejected(None, 0, outcome, 0.0, math.inf)
+    return made
+
+
+def test_open_exactly_at_the_end() -> None:
+    """Closed at the float before, half open at the instant itself."""
+    one = cooling()
+    assert one.opens_at(math.nextafter(10.0, 0.0)) == 10.0
+    assert one.opens_at(10.0) == 10.0
+    assert (one.state, one.window) == (State.PROBING, 1)
+
+
+def test_silence_counts_as_acceptance_for_quotas() -> None:
+    """Refusals are quick: a probe that was not refused within a moment was accepted, and two more may go."""
+    one = cooling()
+    one.opens_at(10.0)
+    one.granted("probe", 10.0)
+    assert one.opens_at(10.1) == 10.0 + ACCEPTED_AFTER
+    assert one.opens_at(10.0 + ACCEPTED_AFTER) == 10.0 + ACCEPTED_AFTER
+    assert one.window == 2
+
+
+def test_silence_counts_for_nothing_after_an_overload() -> None:
+    """Only an answer opens further; a probe without any verdict is given up after a while, and another may go."""
+    one = cooling(OVERLOADED)
+    one.opens_at(10.0)
+    one.granted("probe", 10.0)
+    assert one.opens_at(100.0) == 10.0 + LOST_AFTER
+    assert one.opens_at(10.0 + LOST_AFTER) == 10.0 + LOST_AFTER
+    assert (one.state, one.window) == (State.PROBING, 1)
+    assert one.succeeded("probe", one.epoch, 131.0)
+    assert one.window == 2
+
+
+def test_a_probe_that_ends_without_a_verdict_makes_room_for_another() -> None:
+    """Cancelled before use: its place is free at once."""
+    one = cooling(OVERLOADED)
+    one.opens_at(10.0)
+    one.granted("probe", 10.0)
+    one.released("probe")
+    assert one.opens_at(10.5) == 10.5
+
+
+def test_an_answer_from_before_the_incident_proves_nothing() -> None:
+    """Neither while it cools, nor while it is half open."""
+    one = cooling()
+    assert not one.succeeded("old", 0, 9.0)
+    one.opens_at(10.0)
+    assert not one.succeeded("old", 0, 10.0)
+    assert (one.state, one.window) == (State.PROBING, 1)
+
+
+def test_a_late_rejection_from_before_does_not_undo_a_recovery() -> None:
+    """It belongs to an incident that is over, and has no hint that lasts longer."""
+    one = cooling()
+    one.opens_at(10.0)
+    one.granted("probe", 10.0)
+    one.succeeded("probe", one.epoch, 11.0)
+    assert one.rejected("old", 0, Outcome(kind=Kind.RATE_LIMITED), 11.0, math.inf) is None
+    assert one.state is State.PROBING
+
+
+def test_a_hint_of_zero_is_no_busy_loop() -> None:
+    """There is a shortest cooldown."""
+    one = cooling(Outcome(kind=Kind.RATE_LIMITED, retry_after=0.0))
+    assert one.until >= 0.05
+
+
+REJECTION = st.builds(
+    Outcome,
+    kind=st.sampled_from([Kind.RATE_LIMITED, Kind.OVERLOADED]),
+    retry_after=st.none() | st.floats(0, 500),
+    quota=st.sampled_from([None, "rpm", "rpd", "p.rpd"]),
+)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.floats(0, 100), st.sampled_from(["grant", "succeed", "release", "reject", "old"]), REJECTION),
+        max_size=40,
+    ),
+    seed=st.integers(0, 9),
+)
+def test_whatever_happens(steps: list[tuple[float, str, Outcome]], seed: int) -> None:
+    """A cooldown that is on never gets shorter, strikes rise by one an incident, nobody is let in while it is on."""
+    one, now, held = Cooldown(random.Random(seed), slow_start=3), 0.0, []
+    for wait, what, outcome in steps:
+        now += wait
+        until, strikes, cools = one.until, one.strikes, one.state is State.COOLING and now < one.until
+        opens = one.opens_at(now)
+        assert opens >= now
+        assert (opens == until > now) if cools else (opens < math.inf)
+        if what == "grant" and opens <= now:
+            held.append((object(), one.epoch))
+            one.granted(held[-1][0], now) if not one.ready else None
+        elif what == "old":
+            one.rejected(object(), one.epoch - 1, outcome, now, now + 5_000.0)
+            assert one.strikes == strikes
+        elif held and what != "grant":
+            lease, epoch = held.pop()
+            finish(one, what, lease, epoch, outcome, now)
+            assert one.strikes <= max(strikes + 1, 1)
+        if cools:
+            assert one.state is State.COOLING
+            assert one.until >= until
+        assert one.until <= now + 5_000.0
+
+
+def finish(one: Cooldown, what: str, lease: Any, epoch: int, outcome: Outcome, now: float) -> None:
+    """End a lease in one of three ways."""
+    if what == "succeed":
+        one.succeeded(lease, epoch, now)
+    elif what == "release":
+        one.released(lease)
+    else:
+        one.rejected(lease, epoch, outcome, now, now + 5_000.0)
+
+
+@pytest.mark.parametrize("kind", [Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE])
+def test_closed_for_good(kind: Kind) -> None:
+    """Nothing but the operator opens it: a probe first."""
+    one = Cooldown(random.Random(0))
+    incident = one.rejected(None, 0, Outcome(kind=kind), 5.0, 99.0)
+    assert incident is not None
+    assert incident.until == one.opens_at(1e12) == math.inf
+    assert one.rejected(None, 0, REFUSED, 6.0, 99.0) is None
+    assert not one.succeeded(None, one.epoch, 6.0)
+    one.reopen()
+    assert one.opens_at(7.0) == 7.0
+    assert (one.state, one.window) == (State.PROBING, 1)
