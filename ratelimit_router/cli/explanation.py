@@ -110,7 +110,7 @@ def _limits(limits: Limits, defaults: RefillDefaults) -> list[dict[str, Any]]:
 
 def _quota(quota: Quota, limits: Limits) -> dict[str, Any]:
     own = getattr(limits, quota.name)
-    stated = limits.refill is not None or (isinstance(own, Limit) and (own.refill or own.burst is not None))
+    stated = limits.refill is not None or (isinstance(own, Limit) and (own.refill or own.burst is not None or own.resets))
     found = {
         "quota": quota.name,
         "counts": QUOTAS[quota.name][0],
