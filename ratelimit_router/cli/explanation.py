@@ -110,7 +110,8 @@ def _limits(limits: Limits, defaults: RefillDefaults) -> list[dict[str, Any]]:
 
 def _quota(quota: Quota, limits: Limits) -> dict[str, Any]:
     own = getattr(limits, quota.name)
-    stated = limits.refill is not None or (isinstance(own, Limit) and (own.refill or own.burst is not None or own.resets))
+    told = (own.refill, own.burst, own.resets) if isinstance(own, Limit) else ()
+    stated = limits.refill is not None or any(fact is not None for fact in told)
     found = {
         "quota": quota.name,
         "counts": QUOTAS[quota.name][0],
