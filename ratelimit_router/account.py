@@ -303,7 +303,16 @@ class Account:
     def _bound(self, cost: Cost, now: float) -> float:
         opens = self.opens_at(now) if self.cooldown.state is State.COOLING else now
         self._tell()
-        return max([opens, *(bucket.when(cost[bucket.unit], now) for bucket in self.buckets)])
+        alone = cost[0] <= 1  # a single request may be larger than a careful guess of the capacity
+        return max(
+            [
+                opens,
+                *(
+                    bucket.when(allowed(cost[bucket.unit], bucket) if alone else cost[bucket.unit], now)
+                    for bucket in self.buckets
+                ),
+            ]
+        )
 
     def _expected(self, cost: Cost, now: float) -> float:
         opens = self.opens_at(now)
