@@ -304,15 +304,8 @@ class Account:
         opens = self.opens_at(now) if self.cooldown.state is State.COOLING else now
         self._tell()
         alone = cost[0] <= 1  # a single request may be larger than a careful guess of the capacity
-        return max(
-            [
-                opens,
-                *(
-                    bucket.when(allowed(cost[bucket.unit], bucket) if alone else cost[bucket.unit], now)
-                    for bucket in self.buckets
-                ),
-            ]
-        )
+        amounts = [allowed(cost[one.unit], one) if alone else cost[one.unit] for one in self.buckets]
+        return max([opens, *(one.when(amount, now) for one, amount in zip(self.buckets, amounts, strict=True))])
 
     def _expected(self, cost: Cost, now: float) -> float:
         opens = self.opens_at(now)

@@ -233,7 +233,7 @@ def state(router: Router) -> tuple[Any, ...]:
     """Everything that a denial must leave alone."""
     now = router.snapshot()
     buckets = [
-        {name: getattr(bucket, name) for name in bucket.__slots__ if not callable(getattr(bucket, name))}
+        {name: getattr(bucket, name) for name in bucket.__slots__ if name not in ("_coming", "_next_reset")}
         for account in (*router._dispatcher.accounts.values(), *router._dispatcher.pools.values())
         for bucket in account.buckets
     ]
