@@ -20,6 +20,7 @@ lint: $(VENV)/.lint          ## ruff, mypy strict, pyright, import-linter
 
 bench: $(VENV)/.test         ## micro-benchmarks, side by side with their peers
 	@$(BIN)/python benchmarks/route_settle.py
+	@$(BIN)/python benchmarks/waiters.py
 
 clean:
 	rm -rf $(VENV) out dist build

@@ -3,6 +3,9 @@
 In one atomic step it returns a leased model, or the exact instant at which one will be free.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from ratelimit_router import events
 from ratelimit_router.attempts import Attempt
 from ratelimit_router.errors import (
     AttemptsExhausted,
@@ -42,6 +45,10 @@ from ratelimit_router.snapshot import (
     TierSnapshot,
 )
 from ratelimit_router.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from ratelimit_router.observers.prometheus import PrometheusMetrics
+    from ratelimit_router.observers.structlog import StructlogObserver
 
 __version__ = "0.1.0"
 
@@ -91,4 +98,23 @@ __all__ = [
     "TierSnapshot",
     "UnknownTier",
     "Usage",
+    "events",
 ]
+
+_IN_EXTRAS = {
+    "PrometheusMetrics": "ratelimit_router.observers.prometheus",
+    "StructlogObserver": "ratelimit_router.observers.structlog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs an extra is imported when it is first asked for."""
+    if (module := _IN_EXTRAS.get(name)) is None:
+        raise AttributeError(f"module 'ratelimit_router' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module), name)
+
+
+if TYPE_CHECKING:
+    __all__ += ["PrometheusMetrics", "StructlogObserver"]

@@ -14,6 +14,7 @@
 | cancelled, unknown              | kept              | unchanged                                                 |
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -33,6 +34,17 @@ LONGEST_HINT = 7 * DAY
 
 SILENCES = 3
 """Calls in a row without any answer after which a model cools."""
+
+CLOSED = {
+    Kind.AUTH: "the service refuses its key",
+    Kind.BILLING: "the account behind its key cannot pay",
+    Kind.MODEL_GONE: "the service does not know it",
+    Kind.RATE_LIMITED: "the service grants it a quota of zero",
+    Kind.OVERLOADED: "the service is gone",
+}
+"""What the operator is told."""
+
+log = logging.getLogger("ratelimit_router")
 
 _ANSWERED = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
 _REJECTED = frozenset({Kind.RATE_LIMITED, Kind.OVERLOADED, Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE})
@@ -130,6 +142,8 @@ class AfterCall:
     def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome) -> bool:
         now = self._clock()
         incident, learned = account.reject(lease, epoch, outcome, now)
+        if incident is not None and incident.until == math.inf:  # said once: a closed model refuses no more calls
+            log.warning("%s is closed until reconfigure: %s", account.name, CLOSED[outcome.kind])
         if self._herald.heard:
             self._herald.learned(account, learned, now)
             if incident is not None:
