@@ -1,7 +1,7 @@
 """CPU for each grant out of a long line: 1,000, 10,000 and 100,000 waiters on two models, in virtual time.
 
-Prints microseconds for each waiter (to queue it, and in all), the ratio to the shortest line, and whether they were served
-in order. A line that is looked through, or woken in vain, shows as a ratio that grows with its length.
+Prints microseconds for each waiter (to queue it, and in all), the ratio to the shortest line, and whether they were
+served in order. A line that is looked through, or woken in vain, shows as a ratio that grows with its length.
 """
 
 import argparse
