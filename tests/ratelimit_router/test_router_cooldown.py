@@ -212,6 +212,21 @@ def test_a_probe_that_fails_closes_again(router: Any, virtual: Any) -> None:
     virtual(main)
 
 
+def test_a_probe_that_was_never_sent_lets_another_go(router: Any, virtual: Any) -> None:
+    """Cancelled before use, or not sent: its place is free in the same instant."""
+
+    async def main() -> None:
+        r = router({"a": None})
+        await fail(r, Overloaded(10.0))
+        await asyncio.sleep(10.0)
+        r.route_nowait("t").cancel()
+        r.route_nowait("t").fail(KeyError("mine"))
+        r.route_nowait("t").settle()
+        assert r.snapshot().models["a"].cooldown is None
+
+    virtual(main)
+
+
 def test_a_recovery_is_told_once(router: Any, virtual: Any) -> None:
     """One Recovered, and the strikes are forgotten after a healthy minute."""
 
