@@ -20,11 +20,16 @@ def test_settling_from_an_event_wakes_the_next_in_line(router: Any, virtual: Any
         limits = {"a": Limits(concurrency=1), "b": Limits(concurrency=1)}
         r = router(limits, {"t": ["a"], "u": ["b"]}, observers=[settle])
         first, second = await r.route("t"), await r.route("u")
-        waiting = [asyncio.ensure_future(r.call(tier, lambda model: asyncio.sleep(0, model.name))) for tier in "ut"]
+        other = asyncio.ensure_future(r.route("u").__aenter__())
+        await asyncio.sleep(0)
+        one = asyncio.ensure_future(r.route("t").__aenter__())
         await asyncio.sleep(1)
         held.append(second)
         first.settle()
-        assert await asyncio.gather(*waiting) == ["b", "a"]
+        await asyncio.sleep(1)
+        assert (one.done(), other.done()) == (True, True)  # although nothing else has happened since
+        for task in (one, other):
+            task.result().settle()
         assert all(one.in_flight == 0 for one in r.snapshot().models.values())
 
     virtual(main)

@@ -55,6 +55,11 @@ def test_a_quota_of_zero_admits_nothing_before_and_after(refill: Any, router: An
         assert [one.reason for one in refusal.value.reasons] == [Reason.NO_QUOTA]
         r.reconfigure(models=models(10))
         await asyncio.sleep(1_000)
+        r.reconfigure(models=models(0))  # while all of it is there
+        with pytest.raises(NoCapacity):
+            r.route_nowait("t")
+        r.reconfigure(models=models(10))
+        await asyncio.sleep(1_000)
         assert r.snapshot().models["a"].quotas["rpm"].remaining == 10
 
     virtual(main)
