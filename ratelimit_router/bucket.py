@@ -15,7 +15,6 @@ What they do badly: a rolling bucket remembers every spend of its last period (t
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
-from itertools import accumulate, islice
 from typing import Protocol
 
 from ratelimit_router.limits import Quota
@@ -190,14 +189,14 @@ class RollingBucket:
         self._instants: list[float] = []  # of every spend, oldest first
         self._amounts: list[float] = []
         self._first = 0  # where those begin that are not back yet
-        self._coming: list[float] = []  # what will be back with each of them; empty when it has to be added up anew
+        self._coming: list[float] = []  # totals: what is back with each of them, as far as anybody had to look
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
         return amount <= self.level(now)
 
     def when(self, amount: float, now: float) -> float:
-        """See `Bucket`. O(log n) as long as nothing changes, as for a long line of newcomers."""
+        """See `Bucket`. Over many questions each spend is looked at about once; the rest is O(log n)."""
         if self.fits(amount, now):
             return now
         if self.capacity <= 0:
@@ -207,17 +206,31 @@ class RollingBucket:
         missing = amount - laps * self.capacity - self._room
         if missing <= 0 or self._first == len(self._amounts):
             return now + laps * self.period
-        if not self._coming:
-            self._coming = list(accumulate(accumulate(islice(self._amounts, self._first, None)), max))
-        index = self._first + min(bisect_left(self._coming, missing), len(self._coming) - 1)
-        return max(self._instants[index] + self.period, now) + laps * self.period
+        return max(self._instants[self._bringing(missing)] + self.period, now) + laps * self.period
+
+    def _bringing(self, missing: float) -> int:
+        """The spend that brings the last of `missing` when it comes back."""
+        totals, first = self._coming, self._first
+        self._add_up(first, math.inf)
+        enough = missing + (totals[first - 1] if first else 0.0)
+        self._add_up(len(self._amounts), enough)
+        return min(bisect_left(totals, enough, first), len(self._amounts) - 1)
+
+    def _add_up(self, end: int, enough: float) -> None:
+        """Go on with the totals, as far as `end` or until there is enough. Spends of one instant come back together."""
+        totals, amounts, instants = self._coming, self._amounts, self._instants
+        total = totals[-1] if totals else 0.0
+        while len(totals) < end and total < enough:
+            begin = len(totals)
+            stop = bisect_right(instants, instants[begin], begin)
+            total += sum(amounts[begin:stop])
+            totals += [total] * (stop - begin)
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
         self._instants.append(at)
         self._amounts.append(amount)
         self._room -= amount
-        self._coming = []
 
     def spend_all(self, amounts: Iterable[float], instants: Iterable[float]) -> None:
         """Many spends at once."""
@@ -225,7 +238,6 @@ class RollingBucket:
         self._instants += instants
         self._amounts += amounts
         self._room -= sum(self._amounts[first:])
-        self._coming = []
 
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`. Spends of the same instant come back together, so it does not matter which of them it is."""
@@ -233,7 +245,7 @@ class RollingBucket:
         if index < len(self._instants) and self._instants[index] == at:
             self._amounts[index] += delta
             self._room -= delta
-            self._coming = []
+            del self._coming[index:]
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
@@ -241,12 +253,11 @@ class RollingBucket:
         while first < end and self._instants[first] + period <= now:
             self._room += self._amounts[first]
             first += 1
-        if first != self._first:
-            self._coming = []
         if first == end:
             self._room = self.capacity  # no rounding is carried over from one idle spell to the next
         if first > 512 and first > end / 2:
             del self._instants[:first], self._amounts[:first]
+            self._coming = []
             first = 0
         self._first = first
         return min(self._room, self.capacity)
