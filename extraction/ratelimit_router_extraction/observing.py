@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Metric, start_http_server
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, start_http_server
 
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.events import Observer
@@ -19,26 +18,6 @@ from ratelimit_router.router import Router
 
 __all__ = ["json_log", "serving_metrics"]
 
-SCRAPE_TIMEOUT = 5.0
-
-
-class _InLoop(Collector):
-    """Collects in the router's event loop, although the server's threads ask: a router belongs to its loop."""
-
-    def __init__(self, inner: PrometheusMetrics, loop: asyncio.AbstractEventLoop):
-        self._inner, self._loop = inner, loop
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering does not scrape."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """Every metric as it is at one instant between two steps of the loop."""
-        return asyncio.run_coroutine_threadsafe(self._now(), self._loop).result(SCRAPE_TIMEOUT)
-
-    async def _now(self) -> list[Metric]:
-        return list(self._inner.collect())
-
 
 @contextlib.asynccontextmanager
 async def serving_metrics(router: Router, port: int | None) -> AsyncIterator[None]:
@@ -47,7 +26,7 @@ async def serving_metrics(router: Router, port: int | None) -> AsyncIterator[Non
         yield
         return
     registry = CollectorRegistry()
-    registry.register(_InLoop(PrometheusMetrics(router, registry=CollectorRegistry()), asyncio.get_running_loop()))
+    PrometheusMetrics(router, registry)
     try:
         server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
     except OSError as error:

@@ -1,9 +1,14 @@
 """Prometheus metrics, read from the router when they are scraped: they cost nothing while it routes.
 
+A router belongs to its event loop, and a metrics server asks from threads of its own: the snapshot is taken in the
+loop, between two of its steps; the metrics are made of it in the thread that asked.
+
 No label holds a key or a prompt; label values are names from the configuration and our own fixed vocabularies.
 """
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 try:
@@ -24,16 +29,23 @@ __all__ = ["PrometheusMetrics"]
 
 P = "ratelimit_router_"
 
+SCRAPE_TIMEOUT = 5.0
+"""Seconds that a scrape waits for the event loop."""
+
 
 class PrometheusMetrics(Collector):
     """Registers itself; `unregister()` takes it out again. A router may be given it as an observer, but need not.
+
+    Make it where the router's event loop runs, if a server in another thread will ask (`start_http_server`): it then
+    looks at the router in that loop only. Made outside of any loop it looks from whichever thread asks. A scrape raises
+    TimeoutError when the loop is blocked for `SCRAPE_TIMEOUT` seconds.
 
     Who waits: `queue_depth`, `oldest_wait_seconds`. Why: `blocked_seconds{tier,model,reason,quota}` (time left, of the
     request that is served next). For how long: `wait_seconds`. What came of it: `fallbacks_total`, `refusals_total`.
     """
 
     def __init__(self, router: "Router", registry: CollectorRegistry = REGISTRY):
-        self._router, self._registry = router, registry
+        self._router, self._registry, self._loop = router, registry, _running_loop()
         registry.register(self)
 
     def __call__(self, event: Event) -> None:
@@ -45,13 +57,34 @@ class PrometheusMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric as it is now."""
-        now = self._router.snapshot()
+        now = self._snapshot()
         yield from _of_tiers(now)
         yield from _of_models(now)
+
+    def _snapshot(self) -> RouterSnapshot:
+        loop, answer = self._loop, Future[RouterSnapshot]()
+        if loop is None or loop is _running_loop() or not loop.is_running():
+            return self._router.snapshot()
+
+        def look() -> None:
+            try:
+                answer.set_result(self._router.snapshot())
+            except Exception as error:  # noqa: BLE001 -- it is the scrape's, not the loop's
+                answer.set_exception(error)
+
+        loop.call_soon_threadsafe(look)
+        return answer.result(SCRAPE_TIMEOUT)
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not scrape."""
         return []
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
