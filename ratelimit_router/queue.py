@@ -212,13 +212,17 @@ class Queue:
         self.length -= 1
         if not line.length:
             del self.lines[line]
-        if self._stale > 64 and self._stale > len(self._alarms) / 2:
+        if not self.length:
+            self._alarms, self._stale = [], 0
+        elif self._stale > 64 and self._stale > len(self._alarms) / 2:
             self._alarms = [alarm for alarm in self._alarms if alarm[2].lane >= 0]
             heapq.heapify(self._alarms)
             self._stale = 0
 
     def deepen(self, waiter: Waiter, lane: int) -> None:
         """Somebody is ready to take later steps, too. The place in line stays."""
+        if lane == waiter.lane:
+            return  # it was moved before its patience ended
         waiter.line.lanes[waiter.lane].remove(waiter)
         waiter.line.lanes[lane].add(waiter)
 

@@ -131,6 +131,37 @@ def test_a_quota_that_only_the_service_named_follows_it_upwards(router: Any, vir
     virtual(main)
 
 
+@pytest.mark.parametrize("change", ["steps", "gone"])
+def test_who_was_moved_before_its_patience_ended_stands_in_line_once(change: str, router: Any, virtual: Any) -> None:
+    """x fails, so a patient waiter will take y as well; its patience ends; then its chain is changed or taken away."""
+
+    async def main() -> None:
+        tiers = [Tier("t", ["x", "y"], patience=20), Tier("u", ["z"])]
+        r = router({"x": Limits(rpm=3), "y": Limits(rpm=1), "z": None}, tiers)
+        (await r.route(["y"])).settle()
+        for _ in range(2):
+            (await r.route("t")).settle()
+        lease = await r.route("t")
+        await asyncio.sleep(50)
+        waiting = [asyncio.ensure_future(r.route("t").__aenter__()) for _ in range(3)]
+        await asyncio.sleep(1)
+        lease.fail(RateLimited(500.0))
+        await asyncio.sleep(40)  # one of the three was served by y, and the others have lost their patience
+        assert r.snapshot().tiers["t"].queued == 2
+        r.reconfigure(tiers=[Tier("t", ["x", "z"]), tiers[1]] if change == "steps" else tiers[1:])
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        last = "UnknownTier" if change == "gone" else "Lease"
+        assert [type(one).__name__ for one in told] == ["Lease", last, last]
+        for one in told:
+            if not isinstance(one, Exception):
+                one.settle()
+        queue = r._dispatcher.queue
+        assert (queue.length, queue.lines, queue._alarms, queue._stale) == (0, {}, [], 0)
+        assert r.snapshot().models["z"].in_flight == 0
+
+    virtual(main)
+
+
 def test_waiters_of_a_pool_that_is_taken_away_go_at_once(router: Any, virtual: Any) -> None:
     """Nobody waits for what is no longer in the way."""
 
