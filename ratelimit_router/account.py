@@ -118,6 +118,7 @@ class Account:
             old = self.meters.get(name)
             if old is None:
                 continue
+            old.stated = False  # the operator has configured it now
             if old.quota == meter.quota:
                 new.meters[name] = old
             elif _same_clockwork(old.quota, meter.quota):

@@ -131,6 +131,27 @@ def test_a_quota_that_only_the_service_named_follows_it_upwards(router: Any, vir
     virtual(main)
 
 
+@pytest.mark.parametrize("configured", [5, 3])
+def test_a_quota_that_is_configured_after_the_service_named_it_is_the_operators(
+    configured: int, router: Any, virtual: Any
+) -> None:
+    """From then on what the service says can only lower it."""
+
+    async def main() -> None:
+        r = router({"a": None})
+        lease = await r.route("t")
+        lease.observe({"x-ratelimit-limit-requests": "5"})
+        lease.settle()
+        r.reconfigure(models=[Model("a", limits=Limits(rpm=configured))])
+        await asyncio.sleep(61)
+        lease = await r.route("t")
+        lease.observe({"x-ratelimit-limit-requests": "500"})
+        lease.settle()
+        assert r.snapshot().models["a"].quotas["rpm"].capacity == configured
+
+    virtual(main)
+
+
 @pytest.mark.parametrize("change", ["steps", "gone"])
 def test_who_was_moved_before_its_patience_ended_stands_in_line_once(change: str, router: Any, virtual: Any) -> None:
     """x fails, so a patient waiter will take y as well; its patience ends; then its chain is changed or taken away."""
