@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from ratelimit_router.adaptive import FULL, cut, grow, take_limit
+from ratelimit_router.adaptive import FULL, Learned
 from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, RollingBucket, make_bucket
-from ratelimit_router.cooldown import Cooldown, Incident, State
-from ratelimit_router.limits import DAY, QUOTAS, Limits, Quota, Refill, RefillDefaults
+from ratelimit_router.cooldown import Cooldown, State
+from ratelimit_router.limits import Limits, Quota, RefillDefaults
 from ratelimit_router.meter import Meter
-from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.reasons import Reason, Skipped
 
 __all__ = ["NEVER", "Account", "Share"]
@@ -343,72 +342,32 @@ class Account:
         self._tell()
         return meter.bucket.level(now)
 
-    # -- learning ------------------------------------------------------------------------------------------------------
+    # -- what `learning` asks for --------------------------------------------------------------------------------------
 
-    def reject(self, lease: object, epoch: int, outcome: Outcome, now: float) -> tuple[Incident | None, list[Meter]]:
-        """The service refused a call that was let through: the cooldown that follows, and the meters that learned."""
+    def add_meter(self, quota: Quota, now: float) -> Meter:
+        """A quota that nobody configured."""
         self._tell()
-        meters: list[Meter] = []
-        if outcome.kind is Kind.RATE_LIMITED and epoch == self.cooldown.epoch:
-            meters = self._learn(outcome, now)
-        meter = self.meters.get(outcome.quota or "")
+        meter = self.meters[quota.name] = self._make(quota, now)
+        meter.stated = True
+        return meter
+
+    def day_reset(self, quota: str | None, now: float) -> float:
+        """When a daily quota is back: at its own reset if it has one, else when the provider's usually are."""
+        meter = self.meters.get(quota or "")
         bucket = None if meter is None else meter.bucket
-        reset = bucket.resets_at(now) if isinstance(bucket, CalendarBucket) else self._day_reset(now)
-        incident = self.cooldown.rejected(lease, epoch, outcome, now, reset)
-        self.rebuild()
-        return incident, meters
+        return bucket.resets_at(now) if isinstance(bucket, CalendarBucket) else self._day_reset(now)
 
-    def _learn(self, outcome: Outcome, now: float) -> list[Meter]:
-        learned = []
-        for quota, limit in ((outcome.quota, outcome.limit), *outcome.others):
-            if quota is not None and limit:
-                learned += self.learn_limit(quota, limit, now)
-        if learned or outcome.limit is not None:
-            return learned
-        meter = self.meters.get(outcome.quota) if outcome.quota else self._fullest(now)
-        if meter is None or meter.quota.daily:
-            return []
-        meter.apply(cut(meter.learned, now), now)
-        return [meter]
-
-    def learn_limit(self, quota: str, limit: float, now: float) -> list[Meter]:
-        """The service states a limit: take it where it is below the configured one, or where none is configured."""
+    def fullest(self, now: float) -> Meter | None:
+        """The quota of less than a day that has the least left."""
         self._tell()
-        if quota == "concurrency":
-            self.concurrency = min(self.concurrency, max(limit, 1))
-            self.rebuild()
-            return []
-        meter = self.meters.get(quota)
-        if meter is None:
-            if quota not in QUOTAS:
-                return []
-            meter = self.meters[quota] = self._make(_stated(quota, limit), now)
-            meter.stated = True
-        elif meter.stated and limit > meter.quota.amount:
-            meter.quota = _stated(quota, limit)
-        elif limit >= meter.quota.amount or limit == meter.learned.named:
-            return []
-        meter.apply(take_limit(meter.learned, limit, now), now)
-        self.rebuild()
-        return [meter]
-
-    def _fullest(self, now: float) -> Meter | None:
         meters = [meter for meter in self.meters.values() if not meter.quota.daily and meter.bucket.capacity]
         return min(meters, key=lambda meter: meter.bucket.level(now) / meter.bucket.capacity, default=None)
 
-    def recover(self, now: float) -> None:
-        """A call succeeded: what was cut without evidence grows back."""
-        for meter in self.meters.values():
-            if meter.learned.cut and (grown := grow(meter.learned, now, meter.quota.period)) != meter.learned:
-                self._tell()
-                meter.apply(grown, now)
-                self.rebuild()
-
-    def lower(self, quota: str, remaining: float, now: float) -> None:
-        """The service says how much is left: believed where it is less than what we think."""
-        meter = self.meters.get(quota)
-        if meter is not None and (excess := self.level(meter, now) - max(remaining, 0.0)) > 0:
-            self.spend(meter, excess, now)
+    def teach(self, meter: Meter, learned: Learned, now: float) -> None:
+        """Hold one quota to what is known of it now."""
+        self._tell()
+        meter.apply(learned, now)
+        self.rebuild()
 
 
 def allowed(amount: float, bucket: Bucket) -> float:
@@ -431,18 +390,3 @@ class Share(Charge):
 
 def _same_clockwork(one: Quota, other: Quota) -> bool:
     return (one.refill, one.period, one.resets) == (other.refill, other.period, other.resets)
-
-
-def _stated(quota: str, limit: float) -> Quota:
-    """A quota that nobody configured, as the service states it."""
-    unit, period = QUOTAS[quota]
-    refill: Refill = "calendar" if period >= DAY else "rolling"
-    return Quota(
-        name=quota,
-        unit=unit,
-        amount=limit,
-        period=period,
-        refill=refill,
-        capacity=limit,
-        resets=RefillDefaults().resets,
-    )

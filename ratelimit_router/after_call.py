@@ -22,6 +22,7 @@ from dataclasses import replace
 from ratelimit_router import events
 from ratelimit_router.account import Account
 from ratelimit_router.herald import Herald
+from ratelimit_router.learning import learn_limit, learn_remaining, recover, reject
 from ratelimit_router.lease import Lease
 from ratelimit_router.limits import DAY
 from ratelimit_router.models import Model
@@ -104,7 +105,7 @@ class AfterCall:
         for account, epoch in _parts(lease):
             if account.cooldown.succeeded(lease, epoch, now) and self._herald.heard:
                 self._herald.emit(events.Recovered(at=now, model=account.name))
-            account.recover(now)
+            recover(account, now)
 
     def _release(self, lease: Lease) -> None:
         """A call is over that did not go well."""
@@ -141,7 +142,7 @@ class AfterCall:
 
     def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome) -> bool:
         now = self._clock()
-        incident, learned = account.reject(lease, epoch, outcome, now)
+        incident, learned = reject(account, lease, epoch, outcome, now)
         if incident is not None and incident.until == math.inf:  # said once: a closed model refuses no more calls
             log.warning("%s is closed until reconfigure: %s", account.name, CLOSED[outcome.kind])
         if self._herald.heard:
@@ -157,11 +158,11 @@ class AfterCall:
         account, now = lease.candidate.account, self._clock()
         for fact in parse_headers(headers, wall).quotas:
             if fact.limit:
-                learned = account.learn_limit(fact.quota, fact.limit, now)
+                learned = learn_limit(account, fact.quota, fact.limit, now)
                 if self._herald.heard:
                     self._herald.learned(account, learned, now)
             if fact.remaining is not None:
-                account.lower(fact.quota, fact.remaining, now)
+                learn_remaining(account, fact.quota, fact.remaining, now)
 
 
 def _parts(lease: Lease) -> list[tuple[Account, int]]:

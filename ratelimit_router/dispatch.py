@@ -221,18 +221,21 @@ class Dispatcher:
         self.herald.hold()
         try:
             now = self._now = max(self.clock(), at)
-            due = list(self.queue.due(now))
-            wake = self.queue.serve(now, self._hand_over, self._give_up)
-            if late := [waiter for waiter in due if waiter.lane >= 0]:  # whoever is served at the deadline is in time
-                for waiter in late:
-                    self.queue.remove(waiter)
-                    self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout))
-                wake = self.queue.serve(now, self._hand_over, self._give_up)
+            self._set_timer(min(self._serve(now), self.queue.next_alarm()), now)
         finally:
             self._draining = False
             self._be_quiet()
-        self._set_timer(min(wake, self.queue.next_alarm()), now)
-        self.herald.release()
+            self.herald.release()
+
+    def _serve(self, now: float) -> float:
+        due = list(self.queue.due(now))
+        wake = self.queue.serve(now, self._hand_over, self._give_up)
+        if late := [waiter for waiter in due if waiter.lane >= 0]:  # whoever is served at the deadline is in time
+            for waiter in late:
+                self.queue.remove(waiter)
+                self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout))
+            wake = self.queue.serve(now, self._hand_over, self._give_up)
+        return wake
 
     def _be_quiet(self) -> None:
         self.quiet = not (self.queue.length or self.herald.heard or self.closed)
@@ -249,7 +252,7 @@ class Dispatcher:
             ticket.future.set_result(None)
 
     def _give_up(self, waiter: Waiter) -> None:
-        self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, self.clock(), NoCapacity))
+        self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, self._now, NoCapacity))
 
     def _refuse(self, waiter: Waiter, error: Exception) -> None:
         ticket = waiter.ticket
