@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from ratelimit_router.adaptive import FULL, Learned
-from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, RollingBucket, make_bucket
+from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, make_bucket
 from ratelimit_router.cooldown import Cooldown, State
 from ratelimit_router.limits import Limits, Quota, RefillDefaults
 from ratelimit_router.meter import Meter
@@ -187,12 +187,7 @@ class Account:
         columns = list(zip(*costs, strict=True))
         page.clear()  # a charge remembers its page, and must not keep its neighbours alive
         for bucket in self.buckets:
-            amounts = columns[bucket.unit]
-            if isinstance(bucket, RollingBucket):
-                bucket.spend_all(amounts, instants)
-            else:
-                for amount, at in zip(amounts, instants, strict=True):
-                    bucket.spend(amount, at)
+            bucket.spend_all(columns[bucket.unit], instants)
 
     def draw(self, cost: Cost, now: float) -> "list[Share]":
         """Charge the pools for a call that this account has just taken."""

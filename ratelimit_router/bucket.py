@@ -14,7 +14,7 @@ What they do badly: a rolling bucket remembers every spend of its last period (t
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ratelimit_router.limits import Quota
@@ -62,6 +62,10 @@ class Bucket(Protocol):
 
     def spend(self, amount: float, at: float) -> None:
         """Take `amount` out, whether it fits or not. Spends are told in the order of their instants."""
+        ...
+
+    def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
+        """Many spends at once, each amount at its instant."""
         ...
 
     def correct(self, delta: float, at: float) -> None:
@@ -126,18 +130,23 @@ class ContinuousBucket:
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
-        if amount:  # 0 x infinity is not a number
-            self._mark(at)
-            self._full_at = max(self._full_at, at) + amount * self._interval
+        self.spend_all((amount,), (at,))
 
-    def _mark(self, at: float) -> None:
-        marks, instants, missing = self._marks, self._mark_instants, self._missing(at)
-        while marks and marks[-1] >= missing:
-            marks.pop()
-            instants.pop()
-        if not instants or instants[-1] < at:  # of one instant only the first can matter
-            marks.append(missing)
-            instants.append(at)
+    def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
+        """See `Bucket`."""
+        full_at, interval, marks, marked = self._full_at, self._interval, self._marks, self._mark_instants
+        for amount, at in zip(amounts, instants, strict=True):
+            if not amount:  # 0 x infinity is not a number
+                continue
+            missing = 0.0 if full_at <= at else (full_at - at) / interval
+            while marks and marks[-1] >= missing:
+                marks.pop()
+                marked.pop()
+            if not marked or marked[-1] < at:  # of one instant only the first can matter
+                marks.append(missing)
+                marked.append(at)
+            full_at = max(full_at, at) + amount * interval
+        self._full_at = full_at
 
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`."""
@@ -232,8 +241,8 @@ class RollingBucket:
         self._amounts.append(amount)
         self._room -= amount
 
-    def spend_all(self, amounts: Iterable[float], instants: Iterable[float]) -> None:
-        """Many spends at once."""
+    def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
+        """See `Bucket`."""
         first = len(self._amounts)
         self._instants += instants
         self._amounts += amounts
@@ -301,6 +310,14 @@ class CalendarBucket:
         if at >= self._resets_at:
             self._turn(at)
         self._room -= amount
+
+    def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
+        """See `Bucket`."""
+        if instants[-1] < self._resets_at:
+            self._room -= sum(amounts)
+        else:
+            for amount, at in zip(amounts, instants, strict=True):
+                self.spend(amount, at)
 
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`."""
