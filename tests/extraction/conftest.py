@@ -50,8 +50,8 @@ class MemoryProvider:
         return Reply(text=text, model=model, usage=Usage(100, 10))
 
     def stream(self, model: Model, request: Request) -> AsyncIterator[Chunk]:
-        """Never asked for here."""
-        raise NotImplementedError
+        """Extraction asks for whole answers only."""
+        raise AssertionError("extraction does not stream")
 
     def classify(self, error: BaseException) -> Outcome:
         """All errors are ours."""

@@ -490,7 +490,7 @@ def test_the_timeout_bounds_the_whole_answer_not_only_each_read(make: Any, wire:
             response = await wire.stream(request, body("one", finish=None))
             while True:
                 await response.write(b" ")
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # the service drips; the test itself waits for nothing but the timeout
 
         async with wire(answer) as server, contextlib.aclosing(make(timeout=0.3)) as provider:
             model = Model("fast", id="flash", key=KEY, base_url=server.url)

@@ -9,6 +9,7 @@ This is the judge of the router's buckets, so it shares no arithmetic with them:
 are POSIX seconds, where a float resolves about 0.2 microseconds: a wait of a microsecond or less counts as none.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from datetime import datetime, time, timedelta
 from math import floor, inf
@@ -122,16 +123,16 @@ class RollingWindow:
         self._spent.append((at, amount))
 
 
-class ResetWindow:
+class ResetWindow(ABC):
     """Everything comes back at known instants; `bounds` of the two kinds below says which."""
 
     def __init__(self, amount: float):
         self._amount, self._used = amount, 0.0
         self._start = -inf
 
+    @abstractmethod
     def bounds(self, now: float) -> tuple[float, float]:
         """The window that `now` lies in: its first instant, and that of the next."""
-        raise NotImplementedError
 
     def resize(self, amount: float, burst: float | None) -> None:
         self._amount = amount
