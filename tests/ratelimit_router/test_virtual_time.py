@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from aiolimiter import AsyncLimiter
 
 from ratelimit_router.simulation.virtual_time import Deadlock, VirtualTimeLoop, run
 
@@ -62,3 +63,47 @@ def test_a_loop_starts_where_it_is_told() -> None:
         assert loop.time() == 12.5
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("start", [0.0, 1e6, 1e12])
+def test_a_timer_that_is_set_for_now_lets_time_go_on(start: float) -> None:
+    """Code that waits until the clock has moved sees it move, as it would in real time; by no more than it must."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+
+        async def wait_for_progress() -> None:
+            while loop.time() == begun:  # noqa: ASYNC110 -- busy waiting is what this is about
+                await asyncio.sleep(1e-30)
+
+        await asyncio.gather(wait_for_progress(), wait_for_progress())
+        return loop.time() - begun
+
+    assert 0.0 < run(main(), start=start) <= max(1e-8, start * 1e-15)
+
+
+def test_a_timer_for_now_fires_now() -> None:
+    """Once there is no need for time to go on: instants stay exact."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(10.0)
+        fired = loop.create_future()
+        loop.call_later(0.0, fired.set_result, None)
+        await fired
+        return loop.time()
+
+    assert run(main()) == 10.0
+
+
+@pytest.mark.parametrize(("rate", "period"), [(100.0, 60.0), (7.0, 3.0), (1.0, 0.1)])
+def test_other_limiters_run_in_it(rate: float, period: float) -> None:
+    """One that computes its delays from a level, and so rounds them, ends, and takes the time that it must."""
+
+    async def main() -> float:
+        limiter = AsyncLimiter(rate, period)
+        await asyncio.gather(*(limiter.acquire() for _ in range(500)))
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx((500 - rate) * period / rate, abs=1e-5)
