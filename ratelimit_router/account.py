@@ -278,10 +278,11 @@ class Account:
             quota=cooldown.incident.quota if cooldown.incident else None,
         )
 
-    def hopeless(self, cost: Cost, now: float) -> bool:
+    def hopeless(self, cost: Cost) -> bool:
         """Whether a call of this cost can never start here by itself."""
-        found = self.blocked(cost, now)
-        return found is not None and found.reason in NEVER
+        if self.cooldown.closed_for in NEVER or any(cost[bucket.unit] > bucket.ceiling for bucket in self.buckets):
+            return True
+        return any(pool.hopeless(cost) for pool in self.pools)
 
     def expected(self, cost: Cost, now: float) -> float:
         """When a call of this cost can be expected to start, if `cost` also counts those ahead of it.

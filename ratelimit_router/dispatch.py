@@ -9,6 +9,7 @@ All methods belong to one event loop. Cancellation, refusal, closing: each runs 
 import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import cast
 
 from ratelimit_router import events
 from ratelimit_router.account import Account
@@ -84,18 +85,18 @@ class Dispatcher:
         now = self.clock()
         if not self.queue.length:  # as `admit` has found, nothing is free; and there may be no loop yet for a timer
             raise self._told(line, self._refusal(line, cost, 0, now, NoCapacity))
-        waiter = Waiter(line, cost, priority=0, arrived=now, patient_until=now, deadline=math.inf, ticket=Ticket(lease))
-        self.queue.add(waiter, len(line.steps) - 1)
+        ticket = Ticket(lease, line, cost, None, now=now)
+        self.queue.add(ticket, len(line.steps) - 1)
         self.drain()
-        if waiter.lane >= 0:
-            self.queue.remove(waiter)
-            waiter.ticket.error = self._refusal(line, cost, 0, now, NoCapacity)
+        if ticket.lane >= 0:
+            self.queue.remove(ticket)
+            ticket.error = self._refusal(line, cost, 0, now, NoCapacity)
             self.drain()  # it may have reserved a model
-        if waiter.ticket.error is not None:
-            raise self._told(line, waiter.ticket.error)
+        if ticket.error is not None:
+            raise self._told(line, ticket.error)
 
-    async def wait(self, lease: Lease, line: Line, cost: Cost, wish: Wish) -> None:
-        """Keep the promise as soon as it is this request's turn."""
+    def join(self, lease: Lease, line: Line, cost: Cost, wish: Wish, turn: "asyncio.Future[None]") -> Waiter:
+        """Get in line. `turn` is done as soon as it is this request's turn: the promise is kept, or broken."""
         self._check_open()
         now = self.clock()
         timeout, patience, priority = wish
@@ -103,33 +104,24 @@ class Dispatcher:
         deadline = math.inf if timeout is None else now + timeout
         if (refusal := self._in_vain(line, cost, priority, now, deadline)) is not None:
             raise self._told(line, refusal)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(
-            line,
-            cost,
-            priority=priority,
-            arrived=now,
-            patient_until=now + patience,
-            deadline=deadline,
-            ticket=Ticket(lease, future),
-        )
-        self.queue.add(waiter, reach(self.queue, line, cost, priority, now, patience))
-        if self.queue.is_head(waiter):
+        ticket = Ticket(lease, line, cost, turn, now=now, patience=patience, deadline=deadline, priority=priority)
+        self.queue.add(ticket, reach(self.queue, line, cost, priority, now, patience))
+        if self.queue.is_head(ticket):
             self.drain()
         else:  # nobody is served any earlier for its sake; only its own deadline may be the next thing to happen
             self._set_timer(min(self._timer_at, self.queue.next_alarm()), now)
-        if not future.done() and self.herald.heard:
+        if self.herald.heard and not turn.done():
             told = tuple(found for _, found in reasons(line.steps, cost, now, self.queue.reserved))
             self.herald.emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
-        try:
-            await future
-        except asyncio.CancelledError:
-            if waiter.lane >= 0:
-                self.queue.remove(waiter)
-                self.drain()
-            else:
-                self.refund(lease)  # granted, and cancelled before it could be used
-            raise
+        return ticket
+
+    def leave(self, waiter: Waiter) -> None:
+        """Whoever waits was cancelled."""
+        if waiter.lane >= 0:
+            self.queue.remove(waiter)
+            self.drain()
+        else:
+            self.refund(cast(Ticket, waiter).lease)  # granted, and cancelled before it could be used
 
     def eta(self, line: Line, cost: Cost) -> float:
         """Seconds until a newcomer would probably be served; 0.0 = at once."""
@@ -140,11 +132,9 @@ class Dispatcher:
         return max(earliest(self.queue, line, cost, 0, now) - now, 0.0)
 
     def _in_vain(self, line: Line, cost: Cost, priority: int, now: float, deadline: float) -> Exception | None:
-        if all(hopeless(one) for _, one in reasons(line.steps, cost, now)):
+        if all(one.account.hopeless(cost) for step in line.steps for one in step):
             return self._refusal(line, cost, priority, now, NoCapacity)
-        if deadline == math.inf:
-            return None
-        if bound(self.queue, line, cost, priority, now) > deadline:
+        if deadline < math.inf and bound(self.queue, line, cost, priority, now) > deadline:
             return self._refusal(line, cost, priority, now, RouteTimeout)
         return None
 
@@ -241,25 +231,25 @@ class Dispatcher:
         self.quiet = not (self.queue.length or self.herald.heard or self.closed)
 
     def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
-        ticket, now = waiter.ticket, self._now  # for which it was chosen; the clock may be a rounding behind
+        ticket, now = cast(Ticket, waiter), self._now  # for which it was chosen; the clock may be a rounding behind
         if ticket.gone:
             return  # cancelled in this very turn of the loop
-        waited = now - waiter.arrived
-        self._grant(ticket.lease, candidate, waiter.line, waiter.cost, now, waited)
-        if ticket.future is not None:
+        waited = now - ticket.arrived
+        self._grant(ticket.lease, candidate, ticket.line, ticket.cost, now, waited)
+        if ticket.turn is not None:
             if waited > 0:
-                self.tally.of(waiter.line.name).waited(waited)
-            ticket.future.set_result(None)
+                self.tally.of(ticket.line.name).waited(waited)
+            ticket.turn.set_result(None)
 
     def _give_up(self, waiter: Waiter) -> None:
         self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, self._now, NoCapacity))
 
     def _refuse(self, waiter: Waiter, error: Exception) -> None:
-        ticket = waiter.ticket
-        if ticket.future is None:
+        ticket = cast(Ticket, waiter)
+        if ticket.turn is None:
             ticket.error = error
         elif not ticket.gone:
-            ticket.future.set_exception(self._told(waiter.line, error))
+            ticket.turn.set_exception(self._told(ticket.line, error))
 
     def _set_timer(self, wake: float, now: float) -> None:
         if wake == self._timer_at:
@@ -348,19 +338,32 @@ class Dispatcher:
             self._refuse(waiter, error())
 
 
-class Ticket:
-    """What a waiter waits for: its lease, and how it learns of it (`future` None: it does not wait)."""
+class Ticket(Waiter):
+    """A waiter with its lease, and how it learns of it (`turn` None: it does not wait)."""
 
-    __slots__ = ("error", "future", "lease")
+    __slots__ = ("error", "lease", "turn")
 
-    def __init__(self, lease: Lease, future: "asyncio.Future[None] | None" = None):
-        self.lease, self.future = lease, future
+    def __init__(
+        self,
+        lease: Lease,
+        line: Line,
+        cost: Cost,
+        turn: "asyncio.Future[None] | None",
+        *,
+        now: float,
+        patience: float = 0.0,
+        deadline: float = math.inf,
+        priority: int = 0,
+    ):
+        until = now + patience if patience else now
+        super().__init__(line, cost, priority=priority, arrived=now, patient_until=until, deadline=deadline)
+        self.lease, self.turn = lease, turn
         self.error: Exception | None = None
 
     @property
     def gone(self) -> bool:
         """Nobody is there any more to take the lease."""
-        return self.future is not None and self.future.done()
+        return self.turn is not None and self.turn.done()
 
 
 def _delay(now: float, wake: float) -> float:

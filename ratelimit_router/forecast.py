@@ -29,7 +29,7 @@ def bound(queue: Queue, line: Line, cost: Cost, priority: int, now: float) -> fl
     accounts = [one.account for step in line.steps for one in step]
     ahead = line.lanes[-1].ahead(priority) if len(accounts) == 1 and line.length else (0, 0, 0, 0)
     whole = (cost[0] + ahead[0], cost[1] + ahead[1], cost[2] + ahead[2], cost[3] + ahead[3])
-    return min(account.bound(whole, now) for account in accounts if not account.hopeless(cost, now))
+    return min(account.bound(whole, now) for account in accounts if not account.hopeless(cost))
 
 
 def reach(queue: Queue, line: Line, cost: Cost, priority: int, now: float, patience: float) -> int:
@@ -38,7 +38,7 @@ def reach(queue: Queue, line: Line, cost: Cost, priority: int, now: float, patie
     if patience > 0:
         for depth in range(last):
             expected = earliest(queue, line, cost, priority, now, depth)
-            if expected <= now + patience and (expected < math.inf or not _dead(line.steps[depth], cost, now)):
+            if expected <= now + patience and (expected < math.inf or not _dead(line.steps[depth], cost)):
                 return depth
     return last
 
@@ -49,17 +49,17 @@ def still_worth_waiting(waiter: Waiter, now: float) -> int:
     for depth in range(waiter.lane, len(steps) - 1):
         rows = [one.account for row in steps[: depth + 1] for one in row]
         expected = min(account.expected(waiter.cost, now) for account in rows)
-        if expected <= waiter.patient_until and (expected < math.inf or not _dead(steps[depth], waiter.cost, now)):
+        if expected <= waiter.patient_until and (expected < math.inf or not _dead(steps[depth], waiter.cost)):
             return depth
     return len(steps) - 1
 
 
-def _dead(step: tuple[Candidate, ...], cost: Cost, now: float) -> bool:
-    return all(one.account.hopeless(cost, now) for one in step)
+def _dead(step: tuple[Candidate, ...], cost: Cost) -> bool:
+    return all(one.account.hopeless(cost) for one in step)
 
 
 def _expected(queue: Queue, line: Line, account: Account, cost: Cost, priority: int, now: float, depth: int) -> float:
-    if account.hopeless(cost, now):
+    if account.hopeless(cost):
         return math.inf
     ahead = [0.0, 0.0, 0.0, 0.0]
     if queue.length:

@@ -3,7 +3,8 @@
 One object serves the whole life of a call, and is also its entry in the logs of the buckets that it was charged to.
 """
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from asyncio import CancelledError, Future, get_running_loop
+from collections.abc import Awaitable, Collection, Generator, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,7 +14,7 @@ from ratelimit_router.bucket import Charge, Cost
 from ratelimit_router.messages import Usage
 from ratelimit_router.models import Model, check_patience
 from ratelimit_router.outcomes import Outcome
-from ratelimit_router.queue import Line
+from ratelimit_router.queue import Line, Waiter
 from ratelimit_router.reasons import Skipped
 from ratelimit_router.selection import Candidate
 
@@ -29,6 +30,7 @@ ONE: Cost = (1, 0, 0, 0)
 """A request of which nothing else is known."""
 AT_ONCE: tuple[float, tuple[Skipped, ...]] = (0.0, ())
 """The terms of a lease on the first step without a wait."""
+NO_WISH: Wish = (None, None, 0)
 NOTHING: Cost = (0, 0, 0, 0)
 SAMPLED = 16
 """Every so many settlements also measure how long the call took."""
@@ -47,7 +49,8 @@ class Ledger(Protocol):
     def clock(self) -> float: ...
     def line(self, chain: Chain) -> Line: ...
     def admit(self, lease: "Lease", line: Line, cost: Cost, reach: int, avoid: Collection[Account] = ()) -> bool: ...
-    async def wait(self, lease: "Lease", line: Line, cost: Cost, wish: Wish) -> None: ...
+    def join(self, lease: "Lease", line: Line, cost: Cost, wish: Wish, turn: Future[None]) -> Waiter: ...
+    def leave(self, waiter: Waiter) -> None: ...
     def announce(self, lease: "Lease") -> None: ...
     def succeeded(self, lease: "Lease") -> None: ...
     def settled(self, lease: "Lease") -> None: ...
@@ -87,7 +90,7 @@ class Lease(Charge):
     state: int
     terms: tuple[float, tuple[Skipped, ...]]
 
-    def __await__(self) -> Generator[Any, None, Self]:
+    def __await__(self) -> Generator[Any, Any, Self]:
         if self.state:
             raise RuntimeError("a lease is awaited, or entered, once: ask route() for another")
         ledger, tokens = self.ledger, self.tokens
@@ -107,15 +110,26 @@ class Lease(Charge):
             if account.delicate:
                 ledger.announce(self)
         elif not ledger.admit(self, line, cost, line.reach if self.wish is None else _reach(line, self.wish)):
-            yield from ledger.wait(self, line, cost, self.wish or (None, None, 0)).__await__()
+            turn: Future[None] = get_running_loop().create_future()
+            waiter = ledger.join(self, line, cost, self.wish or NO_WISH, turn)
+            try:
+                yield from turn
+            except CancelledError:
+                ledger.leave(waiter)
+                raise
         return self
 
     def avoid(self, accounts: Collection[Account]) -> bool:
         """Keep the promise at once with another model than these. Whether one was free."""
         return self.ledger.admit(self, self.ledger.line(self.chain), cost_of(self.tokens), -1, accounts)
 
-    async def __aenter__(self) -> Self:
-        return self if self.state == HELD else await self
+    def __aenter__(self) -> "Awaitable[Lease]":
+        if self.state == HELD:
+            return self._held()
+        return self  # to be awaited as it is: no coroutine is needed for that
+
+    async def _held(self) -> "Lease":
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

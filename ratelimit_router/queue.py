@@ -13,8 +13,8 @@ What it does badly: a head that waits for a large amount of tokens keeps its mod
 import heapq
 import math
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ratelimit_router.account import Account
 from ratelimit_router.bucket import Cost
@@ -27,91 +27,112 @@ __all__ = ["Line", "Queue", "Waiter"]
 class Waiter:
     """One request in line. `patient_until`: it would rather wait than fall to a deeper lane until then."""
 
-    __slots__ = ("arrived", "cost", "deadline", "lane", "line", "patient_until", "priority", "seq", "ticket")
+    __slots__ = ("arrived", "cost", "deadline", "lane", "line", "patient_until", "priority", "seq")
 
     def __init__(
-        self,
-        line: "Line",
-        cost: Cost,
-        *,
-        priority: int,
-        arrived: float,
-        patient_until: float,
-        deadline: float,
-        ticket: Any,
+        self, line: "Line", cost: Cost, *, priority: int, arrived: float, patient_until: float, deadline: float
     ):
         self.line, self.cost, self.priority, self.arrived = line, cost, priority, arrived
         self.patient_until, self.deadline = patient_until, deadline
-        self.ticket = ticket  # whatever the caller needs to find its request again
         self.lane = -1  # not in line
         self.seq = 0
 
 
-class Lane:
-    """Waiters of one line with the same reach, by priority and then by arrival.
+class Row:
+    """Waiters of one lane and one priority, by number. The numbers of newcomers rise, so most are just appended.
 
-    A heap for each priority. Who left it stays there, marked by another lane in its record, until it is reached or half
-    of the heap is such.
+    Who left stays, marked by another lane in its record, until it is reached or half of the row is such.
     """
 
-    __slots__ = ("_depth", "_heaps", "_length", "_order", "backlog")
+    __slots__ = ("_depth", "_movers", "_newcomers", "backlog", "length")
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._newcomers: deque[Waiter] = deque()
+        self._movers: list[tuple[int, Waiter]] = []  # a heap: they have come from another lane, into the middle
+        self.length = 0
+        self.backlog = [0.0, 0.0, 0.0, 0.0]  # what those who wait will cost
+
+    def add(self, waiter: Waiter) -> None:
+        """Where its number belongs."""
+        if self._newcomers and self._newcomers[-1].seq > waiter.seq:
+            heapq.heappush(self._movers, (waiter.seq, waiter))
+        else:
+            self._newcomers.append(waiter)
+        self._count(waiter.cost, 1)
+
+    def remove(self, waiter: Waiter) -> None:
+        """It has its mark already."""
+        self._count(waiter.cost, -1)
+        if len(self._newcomers) + len(self._movers) > 2 * self.length + 64:
+            self._newcomers, self._movers = deque(self), []
+
+    def _count(self, cost: Cost, sign: int) -> None:
+        backlog = self.backlog
+        self.length += sign
+        backlog[0] += sign * cost[0]
+        backlog[1] += sign * cost[1]
+        backlog[2] += sign * cost[2]
+        backlog[3] += sign * cost[3]
+
+    def head(self) -> Waiter:
+        """The first that is still there; somebody is."""
+        newcomers, movers, depth = self._newcomers, self._movers, self._depth
+        while newcomers and newcomers[0].lane != depth:
+            newcomers.popleft()
+        while movers and movers[0][1].lane != depth:
+            heapq.heappop(movers)
+        if movers and not (newcomers and newcomers[0].seq < movers[0][0]):
+            return movers[0][1]
+        return newcomers[0]
+
+    def __iter__(self) -> Iterator[Waiter]:
+        movers = [waiter for _, waiter in sorted(self._movers)]
+        both = heapq.merge(self._newcomers, movers, key=lambda one: one.seq) if movers else self._newcomers
+        return (waiter for waiter in both if waiter.lane == self._depth)
+
+
+class Lane:
+    """Waiters of one line with the same reach, by priority and then by arrival."""
+
+    __slots__ = ("_depth", "_order", "_rows")
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
         self._order: list[int] = []  # priorities in use, negated: the most urgent first
-        self._heaps: dict[int, list[tuple[int, Waiter]]] = {}
-        self._length: dict[int, int] = {}
-        self.backlog: dict[int, list[float]] = {}  # priority, negated -> what those who wait will cost
+        self._rows: dict[int, Row] = {}
 
     def add(self, waiter: Waiter) -> None:
         """Where its number belongs."""
         key = -waiter.priority
-        if key not in self._heaps:
+        if (row := self._rows.get(key)) is None:
             insort(self._order, key)
-            self._heaps[key], self._length[key], self.backlog[key] = [], 0, [0.0, 0.0, 0.0, 0.0]
+            row = self._rows[key] = Row(self._depth)
         waiter.lane = self._depth
-        heapq.heappush(self._heaps[key], (waiter.seq, waiter))
-        self._count(key, waiter.cost, 1)
+        row.add(waiter)
 
     def remove(self, waiter: Waiter) -> None:
         """Wherever it stands."""
         key = -waiter.priority
         waiter.lane = -1
-        self._count(key, waiter.cost, -1)
-        heap, length = self._heaps[key], self._length[key]
-        if not length:
-            del self._heaps[key], self._length[key], self.backlog[key]
+        row = self._rows[key]
+        row.remove(waiter)
+        if not row.length:
+            del self._rows[key]
             self._order.remove(key)
-        elif len(heap) > 2 * length + 64:
-            self._heaps[key] = sorted(self._present(key))
-
-    def _present(self, key: int) -> Iterator[tuple[int, Waiter]]:
-        return (entry for entry in self._heaps[key] if entry[1].lane == self._depth)
-
-    def _count(self, key: int, cost: Cost, sign: int) -> None:
-        self._length[key] += sign
-        total = self.backlog[key]
-        for unit, amount in enumerate(cost):
-            total[unit] += sign * amount
 
     def head(self) -> Waiter | None:
         """Whoever is served next."""
-        if not self._order:
-            return None
-        heap = self._heaps[self._order[0]]
-        while heap[0][1].lane != self._depth:
-            heapq.heappop(heap)
-        return heap[0][1]
+        return self._rows[self._order[0]].head() if self._order else None
 
     def ahead(self, priority: int) -> Cost:
         """What those will cost who are served before a newcomer of this priority."""
-        rows = [row for key, row in self.backlog.items() if key <= -priority]
+        rows = [row.backlog for key, row in self._rows.items() if key <= -priority]
         return (sum(r[0] for r in rows), sum(r[1] for r in rows), sum(r[2] for r in rows), sum(r[3] for r in rows))
 
     def __iter__(self) -> Iterator[Waiter]:
         for key in self._order:
-            for _, waiter in sorted(self._present(key)):
-                yield waiter
+            yield from self._rows[key]
 
 
 class Line:
@@ -167,7 +188,9 @@ class Line:
     def heads(self) -> list[Waiter]:
         """The first of every lane, in the order in which they are to be served."""
         heads = [head for lane in self.lanes if (head := lane.head()) is not None]
-        return sorted(heads, key=lambda one: (-one.priority, one.seq)) if len(heads) > 1 else heads
+        if len(heads) > 1:
+            heads.sort(key=lambda one: (-one.priority, one.seq))
+        return heads
 
     def __iter__(self) -> Iterator[Waiter]:
         for lane in self.lanes:
