@@ -6,7 +6,7 @@ is an account that models draw on besides their own.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from ratelimit_router.adaptive import FULL, Learned
@@ -23,7 +23,7 @@ NEVER = frozenset({Reason.TOO_LARGE, Reason.NO_QUOTA, Reason.KEY_REFUSED, Reason
 
 HOLD_WEIGHT = 0.1
 """Weight of the newest call in the running mean of how long calls take."""
-UNTOLD = 100
+UNTOLD = 100.0
 """At the most so many charges are noted before the buckets are told of them all."""
 ROUNDING = 1e-9
 """Share of a capacity within which only the buckets themselves decide."""
@@ -141,7 +141,7 @@ class Account:
         total = cost[3]
         if (self.requests < 1 or total > self.tokens) and not self._look(cost, now):
             return False
-        self.requests -= 1
+        self.requests -= 1  # from here on as in `start`
         self.tokens -= total
         self.in_flight += 1
         charge.at = now
@@ -149,6 +149,14 @@ class Account:
         charge.page = page = self.page
         page.append(charge)
         return True
+
+    def start(self, charge: Charge, cost: Cost, now: float) -> None:
+        """Start a call that `fits`, or that has been made already: everything is charged at once."""
+        self.requests -= 1
+        self.tokens -= cost[3]
+        self.in_flight += 1
+        charge.at, charge.cost, charge.page = now, cost, self.page
+        self.page.append(charge)
 
     def fits(self, cost: Cost, now: float) -> bool:
         """Whether a call of this cost may start at `now`."""
@@ -162,19 +170,20 @@ class Account:
         return all(pool.fits(cost, now) for pool in self.pools)
 
     def _look(self, cost: Cost, now: float) -> bool:
-        """Ask the buckets, and remember what is left at the least: requests, and tokens of whatever unit."""
+        """Ask the buckets; if it fits, remember what is left at the least: requests, and tokens of whatever unit."""
         self._tell()
-        requests = tokens = math.inf
-        fits = True
+        requests, tokens = UNTOLD, math.inf
         for bucket in self.buckets:
-            fits = bucket.fits(allowed(cost[bucket.unit], bucket), now) and fits
-            left = bucket.level(now) - ROUNDING * bucket.capacity
-            if bucket.unit:
+            unit = bucket.unit
+            amount, left = cost[unit], bucket.level(now) - ROUNDING * bucket.capacity
+            if amount > left and not bucket.fits(allowed(amount, bucket), now):
+                return False
+            if unit:
                 tokens = min(tokens, left)
             else:
                 requests = min(requests, left)
-        self.requests, self.tokens = min(requests, UNTOLD), tokens
-        return fits
+        self.requests, self.tokens = requests, tokens
+        return True
 
     def _tell(self) -> None:
         """Tell the buckets of every charge that was only noted so far."""
@@ -241,27 +250,44 @@ class Account:
             self.rebuild()
         return instant
 
+    def free_at(self, cost: Cost, now: float) -> float:
+        """When a call of this cost may start: not after `now` if it may at once, infinity if not by itself."""
+        if self.in_flight >= self.concurrency:
+            return math.inf
+        self._tell()
+        instant = self.opens_at(now)
+        for bucket in self.buckets:
+            amount = cost[bucket.unit]
+            if amount > bucket.ceiling:
+                return math.inf
+            when = bucket.when(allowed(amount, bucket), now)
+            if when > instant:
+                instant = when
+        for pool in self.pools:
+            instant = max(instant, pool.free_at(cost, now))
+        return instant
+
     def blocked(self, cost: Cost, now: float) -> Skipped | None:
         """Why a call of this cost may not start at `now`, and when that will have ended; None if it may."""
         found = [one for account in (self, *self.pools) for one in account._obstacles(self.name, cost, now)]
         return max(found, key=lambda one: (one.reason in NEVER, one.retry_at), default=None)
 
-    def _obstacles(self, model: str, cost: Cost, now: float) -> Iterable[Skipped]:
+    def _obstacles(self, model: str, cost: Cost, now: float) -> list[Skipped]:
+        found = []
         if (opens := self.opens_at(now)) > now:
-            yield self._closed(model, opens)
+            found.append(self._closed(model, opens))
         if self.in_flight >= self.concurrency:
             quota = "concurrency" if model == self.name else f"{self.name}.concurrency"
-            yield Skipped(model=model, reason=Reason.CONCURRENCY, retry_at=math.inf, quota=quota)
+            found.append(Skipped(model=model, reason=Reason.CONCURRENCY, retry_at=math.inf, quota=quota))
         self._tell()
-        for meter in self.meters.values():
-            for bucket in meter.buckets:
-                amount = cost[bucket.unit]
-                if amount > bucket.ceiling:
-                    reason = Reason.TOO_LARGE if bucket.ceiling else Reason.NO_QUOTA
-                    yield Skipped(model=model, reason=reason, retry_at=math.inf, quota=bucket.name)
-                elif not bucket.fits(amount := allowed(amount, bucket), now):
-                    when = bucket.when(amount, now)
-                    yield Skipped(model=model, reason=Reason.QUOTA, retry_at=when, quota=bucket.name)
+        for bucket in self.buckets:
+            amount = cost[bucket.unit]
+            if amount > bucket.ceiling:
+                reason = Reason.TOO_LARGE if bucket.ceiling else Reason.NO_QUOTA
+                found.append(Skipped(model=model, reason=reason, retry_at=math.inf, quota=bucket.name))
+            elif (when := bucket.when(allowed(amount, bucket), now)) > now:
+                found.append(Skipped(model=model, reason=Reason.QUOTA, retry_at=when, quota=bucket.name))
+        return found
 
     def _closed(self, model: str, opens: float) -> Skipped:
         cooldown = self.cooldown
@@ -381,7 +407,7 @@ class Share(Charge):
 
     def __init__(self, pool: Account, cost: Cost, now: float):
         self.pool, self.epoch = pool, pool.cooldown.epoch
-        pool.take(self, cost, now)
+        pool.start(self, cost, now)
 
 
 def _same_clockwork(one: Quota, other: Quota) -> bool:

@@ -167,8 +167,7 @@ class Dispatcher:
         passed: tuple[Skipped, ...] = ()
         if candidate.depth:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
-        if not candidate.account.take(lease, cost, now):
-            raise AssertionError(f"{candidate.model.name} was free, and is not: a bug in the router")
+        candidate.account.start(lease, cost, now)
         lease.hold(candidate, waited, passed)
         self.herald.hold()
         if candidate.depth:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from ratelimit_router.account import Account
 from ratelimit_router.bucket import Cost
 from ratelimit_router.models import Step
-from ratelimit_router.selection import Candidate, Steps, hopeless, is_reserved, pick
+from ratelimit_router.selection import Candidate, Steps, is_reserved, pick
 
 __all__ = ["Line", "Queue", "Waiter"]
 
@@ -291,9 +291,9 @@ class Queue:
             served, instant = self._serve_line(line, now, grant, refuse)
             if not served:
                 blocked.append(heapq.heappop(order)[2])
-            elif line.length:
+            elif line.length and len(order) > 1:
                 heapq.heapreplace(order, (line.served, line.heads()[0].seq, line))
-            else:
+            elif not line.length:
                 heapq.heappop(order)
             if served:
                 for other in blocked:  # one that cannot be served saves up no more than one turn
@@ -334,12 +334,12 @@ class Queue:
             if is_reserved(one.account, self.reserved):
                 hope = True
                 continue
-            found = one.account.blocked(head.cost, now)
-            if found is None:
+            free_at = one.account.free_at(head.cost, now)
+            if free_at <= now:
                 return one, math.inf, True
-            hope = hope or not hopeless(found)
-            if found.retry_at < instant:
-                first, instant = one.account, found.retry_at
+            hope = hope or free_at < math.inf or not one.account.hopeless(head.cost)
+            if free_at < instant:
+                first, instant = one.account, free_at
         if first is not None:
             self.reserved.add(first)
             self.reserved.update(pool for pool in first.pools if not pool.fits(head.cost, now))
