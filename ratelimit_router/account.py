@@ -270,7 +270,9 @@ class Account:
     def blocked(self, cost: Cost, now: float) -> Skipped | None:
         """Why a call of this cost may not start at `now`, and when that will have ended; None if it may."""
         found = [one for account in (self, *self.pools) for one in account._obstacles(self.name, cost, now)]
-        return max(found, key=lambda one: (one.reason in NEVER, one.retry_at), default=None)
+        if len(found) < 2:
+            return found[0] if found else None
+        return max(found, key=lambda one: (one.reason in NEVER, one.retry_at))
 
     def _obstacles(self, model: str, cost: Cost, now: float) -> list[Skipped]:
         found = []
@@ -306,9 +308,10 @@ class Account:
 
     def hopeless(self, cost: Cost) -> bool:
         """Whether a call of this cost can never start here by itself."""
-        if self.cooldown.closed_for in NEVER or any(cost[bucket.unit] > bucket.ceiling for bucket in self.buckets):
-            return True
-        return any(pool.hopeless(cost) for pool in self.pools)
+        for bucket in self.buckets:
+            if cost[bucket.unit] > bucket.ceiling:
+                return True
+        return self.cooldown.closed_for in NEVER or any(pool.hopeless(cost) for pool in self.pools)
 
     def expected(self, cost: Cost, now: float) -> float:
         """When a call of this cost can be expected to start, if `cost` also counts those ahead of it.

@@ -75,9 +75,12 @@ class Dispatcher:
             return False
         now = self.clock()
         candidate = pick(line.steps, cost, now, reach, avoid)
-        if candidate is not None:
-            self._grant(lease, candidate, line, cost, now, 0.0)
-        return candidate is not None
+        if candidate is None:
+            return False
+        self.herald.hold()
+        self._grant(lease, candidate, line, cost, now, 0.0)
+        self.herald.release()
+        return True
 
     def admit_or_refuse(self, lease: Lease, line: Line, cost: Cost) -> None:
         """Keep the promise right now, in line with those who wait, or raise NoCapacity."""
@@ -164,16 +167,15 @@ class Dispatcher:
     # -- granting ------------------------------------------------------------------------------------------------------
 
     def _grant(self, lease: Lease, candidate: Candidate, line: Line, cost: Cost, now: float, waited: float) -> None:
+        """The candidate was found free at `now`. The herald is on hold: observers see the change when it is done."""
         passed: tuple[Skipped, ...] = ()
         if candidate.depth:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
         candidate.account.start(lease, cost, now)
         lease.hold(candidate, waited, passed)
-        self.herald.hold()
         if candidate.depth:
             self._fell_back(line, candidate, passed, now)
         self.announce(lease)
-        self.herald.release()
 
     def announce(self, lease: Lease) -> None:
         """Tell of a new lease: the pools and ramps that it counts against, and the observers."""
