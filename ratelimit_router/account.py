@@ -1,8 +1,8 @@
 """All that is known about what one model, or one pool, may still do: quotas, calls in flight, cooldown, learned limits.
 
-Everything is charged together or not at all. `take` is the hot path: it compares a cost with lower bounds of what is
-left, notes the charge, and does no more; the buckets are told later, in bulk, whenever somebody looks closely. A pool
-is an account that models draw on besides their own.
+Everything is charged together or not at all. `fits` and `start` are the hot path: a cost is compared with lower bounds
+of what is left, the charge is noted, and no more; the buckets are told later, in bulk, whenever somebody looks closely.
+A pool is an account that models draw on besides their own.
 """
 
 import math
@@ -23,8 +23,12 @@ NEVER = frozenset({Reason.TOO_LARGE, Reason.NO_QUOTA, Reason.KEY_REFUSED, Reason
 
 HOLD_WEIGHT = 0.1
 """Weight of the newest call in the running mean of how long calls take."""
-UNTOLD = 100.0
+UNTOLD = 256
 """At the most so many charges are noted before the buckets are told of them all."""
+MANY = 2**30 - 1
+"""No count on the hot path is larger. All of them are whole numbers: Python reckons fastest with small ones."""
+NONE_KNOWN = -1
+"""What is left at the least, until somebody has looked."""
 ROUNDING = 1e-9
 """Share of a capacity within which only the buckets themselves decide."""
 
@@ -86,25 +90,27 @@ class Account:
         self.in_flight = 0
         self.settled = self.failed = 0
         self.silent = 0  # calls in a row without any answer
-        self.input_tokens = self.output_tokens = 0.0
+        self.input_tokens: float = 0
+        self.output_tokens: float = 0
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
         self.hold = 0.0  # running mean of seconds that a call takes
         self._last_told = -math.inf
         self._drew = False  # whether leases from an earlier configuration may hold shares of pools
         self.buckets: tuple[Bucket, ...] = ()
-        self.slots = -1.0  # calls that may be in flight without a closer look; -1: always look closer
+        self.slots: float = NONE_KNOWN  # calls that may be in flight without a closer look
         self.delicate = False  # whether a call that went well changes more than counts
         self.page: list[Charge] = []  # charges that the buckets have not been told of yet
-        self.requests = self.tokens = -math.inf  # no more than what is left
+        self.requests: float = NONE_KNOWN  # no more than what is left
+        self.tokens: float = NONE_KNOWN
         self.rebuild()
 
     def rebuild(self) -> None:
         """Something other than a charge has changed: collect anew what the hot path reads."""
         self._tell()
         self.buckets = tuple(bucket for meter in self.meters.values() for bucket in meter.buckets)
-        self.requests = self.tokens = -math.inf
+        self.requests = self.tokens = NONE_KNOWN
         calm = self.cooldown.ready and not self.pools
-        self.slots = self.concurrency if calm else -1.0
+        self.slots = min(self.concurrency, MANY) if calm else NONE_KNOWN
         self.delicate = not calm or self._drew or self.silent > 0 or self._is_cut()
 
     def _is_cut(self) -> bool:
@@ -134,24 +140,8 @@ class Account:
 
     # -- choosing and charging -----------------------------------------------------------------------------------------
 
-    def take(self, charge: Charge, cost: Cost, now: float) -> bool:
-        """Start a call if it `fits`: everything is charged at once. False, and nothing has changed, if it does not."""
-        if self.in_flight >= self.slots and not self._open(cost, now):
-            return False
-        total = cost[3]
-        if (self.requests < 1 or total > self.tokens) and not self._look(cost, now):
-            return False
-        self.requests -= 1  # from here on as in `start`
-        self.tokens -= total
-        self.in_flight += 1
-        charge.at = now
-        charge.cost = cost
-        charge.page = page = self.page
-        page.append(charge)
-        return True
-
     def start(self, charge: Charge, cost: Cost, now: float) -> None:
-        """Start a call that `fits`, or that has been made already: everything is charged at once."""
+        """Start a call: everything is charged at once. It has to fit, unless it was started elsewhere already."""
         self.requests -= 1
         self.tokens -= cost[3]
         self.in_flight += 1
@@ -172,16 +162,16 @@ class Account:
     def _look(self, cost: Cost, now: float) -> bool:
         """Ask the buckets; if it fits, remember what is left at the least: requests, and tokens of whatever unit."""
         self._tell()
-        requests, tokens = UNTOLD, math.inf
+        requests, tokens = UNTOLD, MANY
         for bucket in self.buckets:
             unit = bucket.unit
             amount, left = cost[unit], bucket.level(now) - ROUNDING * bucket.capacity
             if amount > left and not bucket.fits(allowed(amount, bucket), now):
                 return False
             if unit:
-                tokens = min(tokens, left)
+                tokens = min(tokens, math.floor(left))
             else:
-                requests = min(requests, left)
+                requests = min(requests, math.floor(left))
         self.requests, self.tokens = requests, tokens
         return True
 
@@ -191,12 +181,13 @@ class Account:
             return
         self.page = []
         instants = [charge.at for charge in page]
-        costs = [charge.cost for charge in page]
         self._last_told = instants[-1]
-        columns = list(zip(*costs, strict=True))
-        page.clear()  # a charge remembers its page, and must not keep its neighbours alive
+        columns: dict[int, list[float]] = {}
         for bucket in self.buckets:
-            bucket.spend_all(columns[bucket.unit], instants)
+            if (unit := bucket.unit) not in columns:
+                columns[unit] = [charge.cost[unit] for charge in page]
+            bucket.spend_all(columns[unit], instants)
+        page.clear()  # a charge remembers its page, and must not keep its neighbours alive
 
     def draw(self, cost: Cost, now: float) -> "list[Share]":
         """Charge the pools for a call that this account has just taken."""
@@ -217,7 +208,7 @@ class Account:
             if actual[unit] != charge.cost[unit]:
                 bucket.correct(actual[unit] - charge.cost[unit], charge.at)
         # A debt counts at once. What is refunded may have come back by itself already: the next look will tell.
-        self.tokens -= max(max(actual) - min(charge.cost[1:]), 0.0)
+        self.tokens -= max(max(actual) - min(charge.cost[1:]), 0)
 
     def spend(self, meter: Meter, amount: float, now: float) -> None:
         """Take something out of one quota alone: somebody else has used it."""

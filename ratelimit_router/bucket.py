@@ -135,17 +135,25 @@ class ContinuousBucket:
     def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
         """See `Bucket`."""
         full_at, interval, marks, marked = self._full_at, self._interval, self._marks, self._mark_instants
+        refilled = None  # the latest spend of a full bucket: all that was spent before is back
         for amount, at in zip(amounts, instants, strict=True):
             if not amount:  # 0 x infinity is not a number
                 continue
-            missing = 0.0 if full_at <= at else (full_at - at) / interval
+            if full_at <= at:
+                refilled, full_at = at, at + amount * interval
+                continue
+            if refilled is not None:
+                marks[:], marked[:], refilled = [0.0], [refilled], None
+            missing = (full_at - at) / interval
             while marks and marks[-1] >= missing:
                 marks.pop()
                 marked.pop()
             if not marked or marked[-1] < at:  # of one instant only the first can matter
                 marks.append(missing)
                 marked.append(at)
-            full_at = max(full_at, at) + amount * interval
+            full_at += amount * interval
+        if refilled is not None:
+            marks[:], marked[:] = [0.0], [refilled]
         self._full_at = full_at
 
     def correct(self, delta: float, at: float) -> None:
@@ -243,10 +251,9 @@ class RollingBucket:
 
     def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
         """See `Bucket`."""
-        first = len(self._amounts)
         self._instants += instants
         self._amounts += amounts
-        self._room -= sum(self._amounts[first:])
+        self._room -= sum(amounts)
 
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`. Spends of the same instant come back together, so it does not matter which of them it is."""

@@ -5,11 +5,10 @@ One object serves the whole life of a call, and is also its entry in the logs of
 
 from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Awaitable, Collection, Generator, Iterable, Mapping, Sequence
-from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ratelimit_router.account import Account, Share
+from ratelimit_router.account import MANY, Account, Share
 from ratelimit_router.bucket import Charge, Cost
 from ratelimit_router.messages import Usage
 from ratelimit_router.models import Model, check_patience
@@ -99,9 +98,23 @@ class Lease(Charge):
         except (KeyError, TypeError):
             line = ledger.line(self.chain)
         cost = (1, tokens, 0, tokens) if type(tokens) is int and tokens >= 0 else cost_of(tokens)
-        first = line.first
-        if first is not None and ledger.quiet and (account := first.account).take(self, cost, ledger.clock()):
-            first.chosen += 1  # from here on as in `hold`
+        first, now = line.first, ledger.clock()
+        if (first is not None and ledger.quiet) and (
+            (
+                (account := first.account).in_flight < account.slots
+                and account.requests > 0
+                and cost[3] <= account.tokens
+            )
+            or account.fits(cost, now)
+        ):
+            account.requests -= 1  # as in `Account.start`, whose call would cost as much
+            account.tokens -= cost[3]
+            account.in_flight += 1
+            self.at = now
+            self.cost = cost
+            self.page = page = account.page
+            page.append(self)
+            first.chosen += 1  # as in `hold`
             self.candidate = first
             self.epoch = account.cooldown.epoch
             self.terms = AT_ONCE
@@ -185,15 +198,12 @@ class Lease(Charge):
             return
         self.state = OVER
         account, ledger = self.candidate.account, self.ledger
-        _, inputs, outputs, _ = self.cost
-        if (input_tokens is not None and input_tokens != inputs) or (
-            output_tokens is not None and output_tokens != outputs
-        ):
-            estimated = self.cost
-            inputs = inputs if input_tokens is None else input_tokens
-            outputs = outputs if output_tokens is None else output_tokens
+        estimated = self.cost
+        inputs = estimated[1] if input_tokens is None else input_tokens
+        outputs = estimated[2] if output_tokens is None else output_tokens
+        if inputs != estimated[1] or outputs != estimated[2]:
             total = inputs + outputs
-            if not 0 <= inputs <= total < inf:  # no number of tokens that could be: the estimate is nearer to the truth
+            if not 0 <= inputs <= total <= MANY:  # nonsense: the estimate is nearer to the truth
                 _, inputs, outputs, total = estimated
             actual = (1, inputs, outputs, total)
             if self.page is account.page:  # the buckets have not been told of this charge yet

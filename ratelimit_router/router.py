@@ -27,7 +27,6 @@ from ratelimit_router.topology import AccountFactory
 __all__ = ["Router"]
 
 T = TypeVar("T")
-_new = object.__new__
 
 LONGEST_GUARD = 60.0
 """Seconds. More would be a quota of its own."""
@@ -121,7 +120,7 @@ class Router:
         Awaiting it raises UnknownTier, RouteTimeout (as soon as it is known), QuotaExhausted, RequestTooLarge,
         NoCapacity (nothing can ever serve this), RouterClosed.
         """
-        lease = _new(Lease)  # filled in here: the call of an __init__ would cost as much as all of this
+        lease = Lease()  # filled in here: an __init__ would cost as much as all of this
         lease.ledger = self._dispatcher
         lease.chain = chain
         lease.tokens = tokens
