@@ -98,7 +98,8 @@ class Lease(Charge):
         except (KeyError, TypeError):
             line = ledger.line(self.chain)
         cost = (1, tokens, 0, tokens) if type(tokens) is int and tokens >= 0 else cost_of(tokens)
-        first, now = line.first, ledger.clock()
+        first, clock = line.first, ledger.clock
+        now = clock()
         if (first is not None and ledger.quiet) and (
             (
                 (account := first.account).in_flight < account.slots
@@ -211,8 +212,9 @@ class Lease(Charge):
                 self.cost = actual
             else:
                 account.correct(self, actual)
-            for share in self.shares:
-                share.pool.correct(share, actual)
+            if self.shares:
+                for share in self.shares:
+                    share.pool.correct(share, actual)
         account.input_tokens += inputs
         account.output_tokens += outputs
         account.in_flight -= 1
