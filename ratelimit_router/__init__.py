@@ -1,54 +1,55 @@
 """An embeddable quota scheduler for LLM calls.
 
 In one atomic step it returns a leased model, or the exact instant at which one will be free.
+
+Each name is imported when it is first asked for: nobody pays for what is not used.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from ratelimit_router import events
-from ratelimit_router.attempts import Attempt
-from ratelimit_router.errors import (
-    AttemptsExhausted,
-    AuthError,
-    BadRequest,
-    BadResponse,
-    BillingError,
-    ConfigError,
-    ModelGone,
-    NoCapacity,
-    NotSent,
-    Overloaded,
-    ProviderError,
-    ProviderTimeout,
-    QuotaExhausted,
-    RateLimited,
-    RequestTooLarge,
-    RouterClosed,
-    RouterError,
-    RouteTimeout,
-    UnknownTier,
-)
-from ratelimit_router.lease import Lease
-from ratelimit_router.limits import Limit, Limits, RefillDefaults
-from ratelimit_router.messages import Chunk, Reply, Request, Usage
-from ratelimit_router.models import Key, Model, Pool, Tier
-from ratelimit_router.outcomes import Kind, Outcome
-from ratelimit_router.provider import Provider
-from ratelimit_router.reasons import Reason, Skipped
-from ratelimit_router.router import Router
-from ratelimit_router.snapshot import (
-    CooldownSnapshot,
-    ModelSnapshot,
-    PoolSnapshot,
-    QuotaSnapshot,
-    RouterSnapshot,
-    TierSnapshot,
-)
-from ratelimit_router.stores.memory import MemoryStore
-
 if TYPE_CHECKING:
+    from ratelimit_router import events
+    from ratelimit_router.attempts import Attempt
+    from ratelimit_router.errors import (
+        AttemptsExhausted,
+        AuthError,
+        BadRequest,
+        BadResponse,
+        BillingError,
+        ConfigError,
+        ModelGone,
+        NoCapacity,
+        NotSent,
+        Overloaded,
+        ProviderError,
+        ProviderTimeout,
+        QuotaExhausted,
+        RateLimited,
+        RequestTooLarge,
+        RouterClosed,
+        RouterError,
+        RouteTimeout,
+        UnknownTier,
+    )
+    from ratelimit_router.lease import Lease
+    from ratelimit_router.limits import Limit, Limits, RefillDefaults
+    from ratelimit_router.messages import Chunk, Reply, Request, Usage
+    from ratelimit_router.models import Key, Model, Pool, Tier
     from ratelimit_router.observers.prometheus import PrometheusMetrics
     from ratelimit_router.observers.structlog import StructlogObserver
+    from ratelimit_router.outcomes import Kind, Outcome
+    from ratelimit_router.provider import Provider
+    from ratelimit_router.reasons import Reason, Skipped
+    from ratelimit_router.router import Router
+    from ratelimit_router.snapshot import (
+        CooldownSnapshot,
+        ModelSnapshot,
+        PoolSnapshot,
+        QuotaSnapshot,
+        RouterSnapshot,
+        TierSnapshot,
+    )
+    from ratelimit_router.stores.memory import MemoryStore
 
 __version__ = "0.1.0"
 
@@ -101,19 +102,66 @@ __all__ = [
     "events",
 ]
 
-_IN_EXTRAS = {
-    "PrometheusMetrics": "ratelimit_router.observers.prometheus",
-    "StructlogObserver": "ratelimit_router.observers.structlog",
+_HOMES = {
+    "attempts": ("Attempt",),
+    "errors": (
+        "AttemptsExhausted",
+        "AuthError",
+        "BadRequest",
+        "BadResponse",
+        "BillingError",
+        "ConfigError",
+        "ModelGone",
+        "NoCapacity",
+        "NotSent",
+        "Overloaded",
+        "ProviderError",
+        "ProviderTimeout",
+        "QuotaExhausted",
+        "RateLimited",
+        "RequestTooLarge",
+        "RouterClosed",
+        "RouterError",
+        "RouteTimeout",
+        "UnknownTier",
+    ),
+    "events": ("events",),
+    "lease": ("Lease",),
+    "limits": ("Limit", "Limits", "RefillDefaults"),
+    "messages": ("Chunk", "Reply", "Request", "Usage"),
+    "models": ("Key", "Model", "Pool", "Tier"),
+    "observers.prometheus": ("PrometheusMetrics",),
+    "observers.structlog": ("StructlogObserver",),
+    "outcomes": ("Kind", "Outcome"),
+    "provider": ("Provider",),
+    "reasons": ("Reason", "Skipped"),
+    "router": ("Router",),
+    "snapshot": (
+        "CooldownSnapshot",
+        "ModelSnapshot",
+        "PoolSnapshot",
+        "QuotaSnapshot",
+        "RouterSnapshot",
+        "TierSnapshot",
+    ),
+    "stores.memory": ("MemoryStore",),
 }
+"""Which module defines what. The observers need an extra each, so they are no part of `import *`."""
 
 
 def __getattr__(name: str) -> Any:
-    """What needs an extra is imported when it is first asked for."""
-    if (module := _IN_EXTRAS.get(name)) is None:
-        raise AttributeError(f"module 'ratelimit_router' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(module), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            module = import_module(f"{__name__}.{home}")
+            value = globals()[name] = module if name == home else getattr(module, name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 if TYPE_CHECKING:

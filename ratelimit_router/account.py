@@ -7,7 +7,7 @@ A pool is an account that models draw on besides their own.
 
 import math
 from collections.abc import Callable, Sequence
-from random import Random
+from typing import TYPE_CHECKING
 
 from ratelimit_router.adaptive import FULL, Learned
 from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, make_bucket
@@ -15,6 +15,9 @@ from ratelimit_router.cooldown import Cooldown, State
 from ratelimit_router.limits import Limits, Quota, RefillDefaults
 from ratelimit_router.meter import Meter
 from ratelimit_router.reasons import Reason, Skipped
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["NEVER", "Account", "Share"]
 
@@ -69,7 +72,7 @@ class Account:
         *,
         defaults: RefillDefaults,
         now: float,
-        rng: Random,
+        rng: "Random",
         next_reset: Callable[[Quota], Callable[[float], float]],
         day_reset: Callable[[float], float],
         prefix: str = "",

@@ -19,7 +19,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ratelimit_router import events
 from ratelimit_router.account import Account
 from ratelimit_router.herald import Herald
 from ratelimit_router.learning import learn_limit, learn_remaining, recover, reject
@@ -104,7 +103,7 @@ class AfterCall:
             called.rebuild()
         for account, epoch in _parts(lease):
             if account.cooldown.succeeded(lease, epoch, now) and self._herald.heard:
-                self._herald.emit(events.Recovered(at=now, model=account.name))
+                self._herald.recovered(account, now)
             recover(account, now)
 
     def _release(self, lease: Lease) -> None:
@@ -128,7 +127,7 @@ class AfterCall:
                 return self._cool(lease, share.pool, share.epoch, replace(outcome, quota=quota))
         closed = self._cool(lease, account, lease.epoch, outcome)
         if closed and outcome.kind is Kind.MODEL_GONE and self._herald.heard:
-            self._herald.emit(events.ModelRemoved(at=self._clock(), model=account.name))
+            self._herald.removed(account, self._clock())
         return closed
 
     def _close_key(self, lease: Lease, outcome: Outcome) -> bool:
@@ -136,8 +135,7 @@ class AfterCall:
         accounts.setdefault(lease.model.name, lease.candidate.account)
         closed = [name for name, one in accounts.items() if self._cool(lease, one, one.cooldown.epoch, outcome)]
         if closed and self._herald.heard:
-            names = tuple(sorted(closed))
-            self._herald.emit(events.KeyRefused(at=self._clock(), models=names, kind=outcome.kind.value))
+            self._herald.key_refused(closed, outcome.kind.value, self._clock())
         return bool(closed)
 
     def _cool(self, lease: Lease, account: Account, epoch: int, outcome: Outcome) -> bool:

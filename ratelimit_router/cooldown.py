@@ -23,11 +23,14 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from random import Random
+from typing import TYPE_CHECKING
 
 from ratelimit_router.limits import DAY, QUOTAS
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.reasons import Reason
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["Cooldown", "Incident", "Provenance", "State"]
 
@@ -104,7 +107,7 @@ class Cooldown:
         "window",
     )
 
-    def __init__(self, rng: Random, *, slow_start: int | None = None):
+    def __init__(self, rng: "Random", *, slow_start: int | None = None):
         self.state = State.READY if slow_start is None else State.SLOW_START
         self.epoch = 0
         self.strikes = 0

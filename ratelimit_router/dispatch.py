@@ -9,9 +9,8 @@ All methods belong to one event loop. Cancellation, refusal, closing: each runs 
 import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from ratelimit_router import events
 from ratelimit_router.account import Account
 from ratelimit_router.after_call import AfterCall
 from ratelimit_router.bucket import Cost
@@ -27,6 +26,9 @@ from ratelimit_router.queue import Line, Queue, Waiter
 from ratelimit_router.reasons import Reason, Skipped
 from ratelimit_router.selection import Candidate, hopeless, pick, reasons, skipped
 from ratelimit_router.tally import Tally
+
+if TYPE_CHECKING:
+    from ratelimit_router.events import Observer
 
 __all__ = ["Dispatcher"]
 
@@ -44,7 +46,7 @@ class Dispatcher:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         classify: Callable[[Model, BaseException], Outcome],
-        observers: Iterable[events.Observer],
+        observers: "Iterable[Observer]",
     ):
         self.clock, self.wall_clock, self._classify = forwards(clock), wall_clock, classify
         self.herald = Herald(observers)
@@ -115,7 +117,7 @@ class Dispatcher:
             self._set_timer(min(self._timer_at, self.queue.next_alarm()), now)
         if self.herald.heard and not turn.done():
             told = tuple(found for _, found in reasons(line.steps, cost, now, self.queue.reserved))
-            self.herald.emit(events.Waited(at=now, tier=line.name, queued=line.length, reasons=told))
+            self.herald.waited(line, told, now)
         return ticket
 
     def leave(self, waiter: Waiter) -> None:
@@ -154,10 +156,7 @@ class Dispatcher:
     def _told(self, line: Line, error: Exception) -> Exception:
         self.tally.of(line.name).refused(type(error).__name__)
         if self.herald.heard:
-            retry_at = getattr(error, "retry_at", math.inf)
-            self.herald.emit(
-                events.Refused(at=self.clock(), tier=line.name, error=type(error).__name__, retry_at=retry_at)
-            )
+            self.herald.refused(line.name, error, self.clock())
         return error
 
     def _check_open(self) -> None:
@@ -193,13 +192,13 @@ class Dispatcher:
             if not one.cooldown.ready:
                 one.cooldown.granted(lease, now)
             if probe and self.herald.heard:
-                self.herald.emit(events.Probed(at=now, model=one.name))
+                self.herald.probed(one, now)
 
     def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
         first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
         self.tally.of(line.name).fell_back(first, to, reason)
         if self.herald.heard:
-            self.herald.emit(events.FellBack(at=now, tier=line.name, from_model=first, to_model=to, reason=reason))
+            self.herald.fell_back(line.name, first, to, reason, now)
 
     def drain(self, at: float = -math.inf) -> None:
         """Serve everybody who can be served, then set the one timer to the next instant at which somebody can."""

@@ -3,19 +3,22 @@
 One object serves the whole life of a call, and is also its entry in the logs of the buckets that it was charged to.
 """
 
+import math
 from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Awaitable, Collection, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ratelimit_router.account import MANY, Account, Share
 from ratelimit_router.bucket import Charge, Cost
-from ratelimit_router.messages import Usage
 from ratelimit_router.models import Model, check_patience
 from ratelimit_router.outcomes import Outcome
 from ratelimit_router.queue import Line, Waiter
 from ratelimit_router.reasons import Skipped
 from ratelimit_router.selection import Candidate
+
+if TYPE_CHECKING:
+    from ratelimit_router.messages import Usage
 
 __all__ = ["HELD", "OVER", "PROMISED", "Chain", "Lease", "Wish", "cost_of", "wish"]
 
@@ -81,7 +84,7 @@ class Lease(Charge):
 
     ledger: Ledger
     chain: Chain
-    tokens: int | Usage
+    tokens: "int | Usage"
     wish: Wish | None
     candidate: Candidate
     epoch: int
@@ -262,11 +265,13 @@ def _reach(line: Line, wish: Wish) -> int:
     return 0 if patience else -1
 
 
-def cost_of(tokens: int | Usage) -> Cost:
+def cost_of(tokens: "int | Usage") -> Cost:
     """What a request of that many tokens costs; a number counts as input. Raises ValueError for what is none."""
+    number: object = tokens  # whatever a caller without a type checker gives
+    if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < math.inf:
+        return 1, number, 0, number
+    from ratelimit_router.messages import Usage  # who has one has imported it
+
     if isinstance(tokens, Usage):
         return 1, tokens.input_tokens, tokens.output_tokens, tokens.total_tokens
-    number: object = tokens  # whatever a caller without a type checker gives
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
-        raise ValueError(f"tokens must be a number of tokens that is not negative, or a Usage, not {tokens!r}")
-    return 1, tokens, 0, tokens
+    raise ValueError(f"tokens must be a number of tokens that is not negative, or a Usage, not {tokens!r}")

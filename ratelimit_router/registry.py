@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ratelimit_router.errors import ConfigError, ProviderError, RouterError
 from ratelimit_router.limits import ROLLING, RefillDefaults
 from ratelimit_router.models import Model
 from ratelimit_router.outcomes import Outcome, outcome_of
-from ratelimit_router.provider import Provider, refill_defaults
+
+if TYPE_CHECKING:
+    from ratelimit_router.provider import Provider
 
 __all__ = ["Registry"]
 
@@ -17,11 +20,11 @@ log = logging.getLogger("ratelimit_router")
 class Registry:
     """Providers by name."""
 
-    def __init__(self, given: Mapping[str, Provider]):
+    def __init__(self, given: "Mapping[str, Provider]"):
         self._given = dict(given)
         self._made: dict[str, Provider | None] = {}
 
-    def of(self, model: Model) -> Provider:
+    def of(self, model: Model) -> "Provider":
         """The provider that calls this model. Raises ConfigError if it names none, or one that is not installed."""
         if model.provider is None:
             raise ConfigError("names no provider: route() it and call it yourself", key=f"models.{model.name}.provider")
@@ -49,9 +52,11 @@ class Registry:
         """How the quotas of a model come back where its limits do not say."""
         if model.provider is None:
             return ROLLING
+        from ratelimit_router.provider import refill_defaults
+
         return refill_defaults(self._given.get(model.provider) or _provider_class(model.provider))
 
-    def _find(self, name: str) -> Provider | None:
+    def _find(self, name: str) -> "Provider | None":
         if name in self._given:
             return self._given[name]
         if name not in self._made:
@@ -67,7 +72,7 @@ class Registry:
                 await close()
 
 
-def _provider_class(name: str) -> type[Provider] | None:
+def _provider_class(name: str) -> "type[Provider] | None":
     from ratelimit_router.plugins import provider_class  # importlib.metadata is slow to import, and rarely needed
 
     return provider_class(name)

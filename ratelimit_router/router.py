@@ -1,28 +1,31 @@
 """The router as its users see it: ask for a model, retry along a chain, call through a provider, look inside.
 
-It is not thread-safe: one router belongs to one event loop. What it decides stands in `dispatch` and below.
+It is not thread-safe: one router belongs to one event loop. What it decides stands in `dispatch` and below. What only
+some routers need (messages, snapshots, chance) is imported when it is first asked for.
 """
 
 import os
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from ratelimit_router.attempts import Attempt, Attempts
 from ratelimit_router.catalogue import Catalogue
 from ratelimit_router.clock import Clock, monotonic, wall
 from ratelimit_router.dispatch import Dispatcher
 from ratelimit_router.errors import ConfigError, RouterClosed
-from ratelimit_router.events import Observer
-from ratelimit_router.inspection import snapshot
 from ratelimit_router.lease import PROMISED, Chain, Lease, cost_of, wish
-from ratelimit_router.messages import Chunk, Reply, Request, Usage
 from ratelimit_router.models import Model, Pool, Tier
-from ratelimit_router.provider import Provider
 from ratelimit_router.registry import Registry
-from ratelimit_router.snapshot import RouterSnapshot
 from ratelimit_router.stores.memory import MemoryStore
 from ratelimit_router.topology import AccountFactory
+
+if TYPE_CHECKING:
+    import random
+
+    from ratelimit_router.events import Observer
+    from ratelimit_router.messages import Chunk, Reply, Request, Usage
+    from ratelimit_router.provider import Provider
+    from ratelimit_router.snapshot import RouterSnapshot
 
 __all__ = ["Router"]
 
@@ -53,12 +56,12 @@ class Router:
         tiers: Iterable[Tier],
         pools: Iterable[Pool] = (),
         fallback: str | None = None,
-        providers: Mapping[str, Provider] | None = None,
+        providers: "Mapping[str, Provider] | None" = None,
         store: MemoryStore | None = None,
-        observers: Iterable[Observer] = (),
+        observers: "Iterable[Observer]" = (),
         clock: Clock = monotonic,
         wall_clock: Clock = wall,
-        rng: random.Random | None = None,
+        rng: "random.Random | None" = None,
         slow_start: int | None = 64,
         guard: float = 0.0,
     ):
@@ -71,7 +74,7 @@ class Router:
             clock=clock, wall_clock=wall_clock, classify=self._providers.classify, observers=observers
         )
         factory = AccountFactory(
-            clock=clock, wall_clock=wall_clock, rng=rng or random.Random(), slow_start=slow_start, guard=guard
+            clock=clock, wall_clock=wall_clock, rng=rng or _random(), slow_start=slow_start, guard=guard
         )
         store = MemoryStore() if store is None else store
         store.open()
@@ -106,7 +109,7 @@ class Router:
         self,
         chain: Chain,
         *,
-        tokens: int | Usage = 0,
+        tokens: "int | Usage" = 0,
         timeout: float | None = None,
         patience: float | None = None,
         priority: int = 0,
@@ -128,14 +131,14 @@ class Router:
         lease.state = PROMISED
         return lease
 
-    def route_nowait(self, chain: Chain, *, tokens: int | Usage = 0) -> Lease:
+    def route_nowait(self, chain: Chain, *, tokens: "int | Usage" = 0) -> Lease:
         """A lease at once, or NoCapacity with the instant at which to try again. Nobody in line is overtaken."""
         lease, line, cost = self.route(chain), self._line(chain), cost_of(tokens)
         if not self._dispatcher.admit(lease, line, cost, -1):
             self._dispatcher.admit_or_refuse(lease, line, cost)
         return lease
 
-    def eta(self, chain: Chain, *, tokens: int | Usage = 0) -> float:
+    def eta(self, chain: Chain, *, tokens: "int | Usage" = 0) -> float:
         """Seconds until a model would be free for a newcomer; 0.0 = now, infinity = not by itself, or not yet known."""
         return self._dispatcher.eta(self._line(chain), cost_of(tokens))
 
@@ -145,7 +148,7 @@ class Router:
         self,
         chain: Chain,
         *,
-        tokens: int | Usage = 0,
+        tokens: "int | Usage" = 0,
         timeout: float | None = None,
         patience: float | None = None,
         priority: int = 0,
@@ -162,7 +165,7 @@ class Router:
     def _attempts(
         self,
         chain: Chain,
-        tokens: int | Usage = 0,
+        tokens: "int | Usage" = 0,
         timeout: float | None = None,
         patience: float | None = None,
         priority: int = 0,
@@ -177,6 +180,8 @@ class Router:
 
     async def call(self, chain: Chain, fn: Callable[[Model], Awaitable[T]], **how: Any) -> T:
         """`fn(model)`, tried along the chain. `how`: as for `attempts`. A `Reply` settles with its own usage."""
+        from ratelimit_router.messages import Reply
+
         async for attempt in self.attempts(chain, **how):
             async with attempt as lease:
                 result = await fn(lease.model)
@@ -188,23 +193,27 @@ class Router:
     # -- through a provider --------------------------------------------------------------------------------------------
 
     async def generate(
-        self, chain: Chain, request: str | Request, *, tokens: int | Usage | None = None, **how: Any
-    ) -> Reply:
+        self, chain: Chain, request: "str | Request", *, tokens: "int | Usage | None" = None, **how: Any
+    ) -> "Reply":
         """The whole answer, from the best available model. `tokens`: by default the provider's own estimate.
 
         Raises what `attempts` raises, BadRequest, and ConfigError for a model whose provider is not installed.
         """
+        from ratelimit_router.messages import Request
+
         asked = Request.of(request)
 
-        async def ask(model: Model) -> Reply:
+        async def ask(model: Model) -> "Reply":
             return await self._providers.of(model).generate(model, asked)
 
         return await self.call(chain, ask, tokens=self._estimate(chain, asked, tokens), **how)
 
     async def stream(
-        self, chain: Chain, request: str | Request, *, tokens: int | Usage | None = None, **how: Any
-    ) -> AsyncIterator[Chunk]:
+        self, chain: Chain, request: "str | Request", *, tokens: "int | Usage | None" = None, **how: Any
+    ) -> "AsyncIterator[Chunk]":
         """The answer piece by piece. Another model is tried only while no piece has reached the caller."""
+        from ratelimit_router.messages import Request
+
         asked = Request.of(request)
         attempts = self._attempts(chain, tokens=self._estimate(chain, asked, tokens), **how)
         while True:
@@ -220,13 +229,13 @@ class Router:
                     lease.fail(error)
                     raise
             else:
-                _settle(lease, usage or Usage())
+                _settle(lease, usage)
                 return
             finally:
                 if (close := getattr(pieces, "aclose", None)) is not None:
                     await close()
 
-    def _estimate(self, chain: Chain, request: Request, tokens: int | Usage | None) -> int | Usage:
+    def _estimate(self, chain: Chain, request: "Request", tokens: "int | Usage | None") -> "int | Usage":
         if tokens is not None:
             return tokens
         first = self._line(chain).steps[0][0].model
@@ -234,8 +243,10 @@ class Router:
 
     # -- look inside, change, close ------------------------------------------------------------------------------------
 
-    def snapshot(self) -> RouterSnapshot:
+    def snapshot(self) -> "RouterSnapshot":
         """Everything as it is now, as frozen values."""
+        from ratelimit_router.inspection import snapshot
+
         return snapshot(self._dispatcher, self._catalogue)
 
     def reconfigure(
@@ -271,8 +282,14 @@ class Router:
         await self.aclose()
 
 
-def _settle(lease: Lease, usage: Usage) -> None:
-    known = usage.total_tokens > 0
-    lease.settle(
-        input_tokens=usage.input_tokens if known else None, output_tokens=usage.output_tokens if known else None
-    )
+def _settle(lease: Lease, usage: "Usage | None") -> None:
+    if usage is not None and usage.total_tokens > 0:
+        lease.settle(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+    else:
+        lease.settle()
+
+
+def _random() -> "random.Random":
+    from random import Random
+
+    return Random()

@@ -1,19 +1,21 @@
 """Models, pools and tiers put together: checked, and made into accounts and lines.
 
-A tier's chain is its own steps, then the router's fallback if it is not there already.
+A tier's chain is its own steps, then the router's fallback if it is not there already. What only calendar quotas and
+wrong names need is imported for them alone.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from random import Random
+from typing import TYPE_CHECKING
 
 from ratelimit_router.account import Account
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.limits import Quota, RefillDefaults
 from ratelimit_router.models import Model, Pool, Step, Tier, chain_steps
-from ratelimit_router.resets import next_reset, parse_reset
 from ratelimit_router.selection import Candidate, Steps
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["AccountFactory", "check", "resolve", "unknown"]
 
@@ -26,7 +28,7 @@ class AccountFactory:
         *,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
-        rng: Random,
+        rng: "Random",
         slow_start: int | None,
         guard: float,
     ):
@@ -71,9 +73,13 @@ class AccountFactory:
 
     def _calendar(self, quota: Quota) -> Callable[[float], float]:
         if quota.refill == "calendar":
+            from ratelimit_router.resets import parse_reset
+
             parse_reset(quota.resets)  # a wrong one is reported now, not at the first reset
 
         def reset(now: float) -> float:  # any instant: charges are told to their buckets later than they were made
+            from ratelimit_router.resets import next_reset
+
             ahead = self._wall_clock() - self._clock()
             return max(next_reset(quota.resets, quota.period, now + ahead) - ahead, math.nextafter(now, math.inf))
 
@@ -83,10 +89,14 @@ class AccountFactory:
         """When a daily quota that the service reports as used up is back: at the reset, or nobody knows: try hourly."""
         if defaults.day != "calendar":
             return lambda now: now + 3_600.0
-        return lambda now: self._on_our_clock(next_reset(defaults.resets, 86_400.0, self._wall_clock()), now)
 
-    def _on_our_clock(self, wall: float, now: float) -> float:
-        return now + max(wall - self._wall_clock(), 0.0)
+        def reset(now: float) -> float:
+            from ratelimit_router.resets import next_reset
+
+            wall = self._wall_clock()
+            return now + max(next_reset(defaults.resets, 86_400.0, wall) - wall, 0.0)
+
+        return reset
 
 
 def check(models: Sequence[Model], pools: Sequence[Pool], tiers: Sequence[Tier], fallback: str | None) -> None:
@@ -120,6 +130,8 @@ def _check_names(names: Iterable[str], known: Collection[str], key: str) -> None
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:
     """The words for a name that leads nowhere, with the nearest one that does."""
+    import difflib
+
     near = difflib.get_close_matches(name, known, 1)
     hint = f": did you mean {near[0]!r}?" if near else f"; there are: {', '.join(sorted(known)) or 'none'}"
     return f"no {kind} is named {name!r}{hint}"
