@@ -5,7 +5,7 @@ In one atomic step it returns a leased model, or the exact instant at which one 
 Each name is imported when it is first asked for: nobody pays for what is not used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ratelimit_router import events
@@ -149,20 +149,19 @@ _HOMES = {
 """Which module defines what. The observers need an extra each, so they are no part of `import *`."""
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    for home, names in _HOMES.items():
-        if name in names:
-            module = import_module(f"{__name__}.{home}")
-            value = globals()[name] = module if name == home else getattr(module, name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
 if TYPE_CHECKING:
     __all__ += ["PrometheusMetrics", "StructlogObserver"]
+else:  # unseen by type checkers, which would take any name for granted
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        for home, names in _HOMES.items():
+            if name in names:
+                module = import_module(f"{__name__}.{home}")
+                value = globals()[name] = module if name == home else getattr(module, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
