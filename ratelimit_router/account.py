@@ -183,14 +183,21 @@ class Account:
         if not (page := self.page):
             return
         self.page = []
+        self._last_told = page[-1].at
+        if len(page) == 1:
+            for bucket in self.buckets:
+                bucket.spend(page[0].cost[bucket.unit], page[0].at)
+        else:
+            self._tell_all(page)
+        page.clear()  # a charge remembers its page, and must not keep its neighbours alive
+
+    def _tell_all(self, page: list[Charge]) -> None:
         instants = [charge.at for charge in page]
-        self._last_told = instants[-1]
         columns: dict[int, list[float]] = {}
         for bucket in self.buckets:
             if (unit := bucket.unit) not in columns:
                 columns[unit] = [charge.cost[unit] for charge in page]
             bucket.spend_all(columns[unit], instants)
-        page.clear()  # a charge remembers its page, and must not keep its neighbours alive
 
     def draw(self, cost: Cost, now: float) -> "list[Share]":
         """Charge the pools for a call that this account has just taken."""
@@ -353,8 +360,13 @@ class Account:
     def used(self, now: float) -> float:
         """The fraction (0..1, more in debt) of its tightest limit that is used."""
         self._tell()
-        shares = [1.0 - bucket.level(now) / bucket.capacity for bucket in self.buckets if bucket.capacity]
-        return max([*shares, self.in_flight / self.concurrency, *(pool.used(now) for pool in self.pools)])
+        most = self.in_flight / self.concurrency
+        for bucket in self.buckets:
+            if bucket.capacity and (share := 1.0 - bucket.level(now) / bucket.capacity) > most:
+                most = share
+        for pool in self.pools:
+            most = max(most, pool.used(now))
+        return most
 
     def level(self, meter: Meter, now: float) -> float:
         """What is left of one quota."""
