@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ratelimit_router_providers.fake_service.gemini import Ask
+from ratelimit_router_providers.fake_service.exchange import Ask
 from ratelimit_router_providers.fake_service.instance import instance_of
 from ratelimit_router_providers.fake_service.recogniser import recognise
 

@@ -7,100 +7,58 @@ mirrors the router's models with a factor of 0.5.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Literal, get_args
 
 from ratelimit_router.errors import ConfigError
-from ratelimit_router.limits import DAY, DEFAULT_RESET, QUOTAS, Quota, RefillDefaults, Unit
+from ratelimit_router.limits import RefillDefaults
 from ratelimit_router.models import Model
-from ratelimit_router_providers.fake_service.checks import check_count, check_number
+from ratelimit_router.simulation.checks import check_count, check_number
+from ratelimit_router.simulation.quota import QuotaRule
 from ratelimit_router_providers.fake_service.faults import FaultRule
-from ratelimit_router_providers.fake_service.windows import WindowKind, parse_reset
 
-__all__ = ["GEMINI_REFILL", "FakeModel", "Hint", "Latency", "QuotaRule", "ServiceConfig"]
+__all__ = ["GEMINI_REFILL", "FakeModel", "Headers", "Hint", "Latency", "QuotaRule", "ServiceConfig"]
 
 Hint = Literal["right", "truncated", "short", "missing"]
 """What a 429 tells about the wait: the truth, whole seconds rounded down, a third of the truth, or nothing."""
+
+Headers = Literal["all", "retry-after", "none"]
+"""What the headers of OpenAI's 429 tell: the wait and the quota, the wait, or nothing (the body still tells both)."""
 
 GEMINI_REFILL = RefillDefaults(minute="rolling", day="calendar")
 """How a router's limits are mirrored where they do not name their refill themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaRule:
-    """One quota that is enforced: `amount` of what `name` counts (see `limits.QUOTAS`) in each `period` (seconds).
-
-    `window`: how it comes back (`windows` has the kinds); default: rolling, or the day for a quota by the day.
-    `burst`: bucket size of a continuous window. `resets`: time and zone of a day window.
-    """
-
-    name: str
-    amount: float
-    window: WindowKind | None = None
-    period: float | None = None
-    burst: float | None = None
-    resets: str = DEFAULT_RESET
-
-    def __post_init__(self) -> None:
-        if self.name not in QUOTAS:
-            raise ConfigError(f"no such quota; there are: {', '.join(QUOTAS)}, concurrency", key=self.name)
-        check_number(self.amount, "amount")
-        usual = QUOTAS[self.name][1]
-        if self.period is None:
-            object.__setattr__(self, "period", usual)
-        check_number(self.period, "period", above_zero=True)
-        if self.window is None:
-            object.__setattr__(self, "window", "day" if self.period == DAY else "rolling")
-        if self.window not in get_args(WindowKind):
-            raise ConfigError(f"must be one of {', '.join(get_args(WindowKind))}, not {self.window!r}", key="window")
-        if self.burst is not None:
-            check_number(self.burst, "burst")
-            if self.window != "continuous":
-                raise ConfigError(f"only a continuous window has a burst, not a {self.window} one", key="burst")
-        parse_reset(self.resets)
-
-    @property
-    def unit(self) -> Unit:
-        """What it counts."""
-        return QUOTAS[self.name][0]
-
-    def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """What one request uses of it."""
-        costs = {"requests": 1, "input": input_tokens, "output": output_tokens, "total": input_tokens + output_tokens}
-        return costs[self.unit]
-
-    @classmethod
-    def mirror(cls, quota: Quota, factor: float = 1.0) -> "QuotaRule":
-        """The rule that a router's quota describes, its amount times `factor` (whole requests, at least one)."""
-        amount, burst = quota.amount * factor, quota.capacity * factor
-        if quota.unit == "requests" and quota.amount > 0:
-            amount, burst = float(max(1, math.floor(amount))), float(max(1, math.floor(burst)))
-        window: WindowKind = "rolling" if quota.refill == "rolling" else "continuous"
-        if quota.refill == "calendar":
-            window = "day" if quota.period == DAY else "fixed"
-        return cls(
-            name=quota.name,
-            amount=amount,
-            window=window,
-            period=quota.period,
-            burst=burst if window == "continuous" else None,
-            resets=quota.resets,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Seconds from request to answer, log-normal: `median`, and `spread` (sigma: 0 is none, 0.5 a wide one)."""
+    """Seconds from request to answer.
+
+    Log-normal: `median`, and `spread` (sigma: 0 is none, 0.5 a wide one). Or uniform: from `least` to `most`.
+    """
 
     median: float = 0.0
     spread: float = 0.0
+    least: float = 0.0
+    most: float | None = None
 
     def __post_init__(self) -> None:
         check_number(self.median, "median")
         check_number(self.spread, "spread")
+        check_number(self.least, "least")
+        if self.most is not None:
+            check_number(self.most, "most")
+            if self.most < self.least:
+                raise ConfigError(f"must be at least `least` ({self.least:g}), not {self.most:g}", key="most")
+        if self.median and (self.least or self.most is not None):
+            raise ConfigError("give a median and a spread, or least and most, not both", key="latency")
+        if self.least and self.most is None:
+            raise ConfigError("is missing: a uniform latency has both ends", key="most")
 
-    def sample(self, normal: float) -> float:
-        """The latency for one draw from the standard normal distribution."""
-        return self.median * math.exp(self.spread * normal)
+    def sample(self, rng: Random) -> float:
+        """One draw."""
+        if self.most is not None:
+            return rng.uniform(self.least, self.most)
+        return self.median * math.exp(self.spread * rng.gauss(0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +66,9 @@ class FakeModel:
     """One model of the service.
 
     `quotas` hold for each key by itself (a key stands for a project). `concurrency`: calls in flight. `hint`: what its
-    429s tell about the wait. `charge_refused`: a refused call uses quota too. `paid`: quota ids are spelt as for a paid
-    account. `input_token_limit`: a longer prompt is a 400, and is charged.
+    429s tell about the wait. `headers`: where OpenAI's tell it. `charge_refused`: a refused call uses quota too.
+    `paid`: Gemini's quota ids are spelt as for a paid account. `input_token_limit`: a longer prompt is a 400, and is
+    charged.
     """
 
     id: str
@@ -118,6 +77,7 @@ class FakeModel:
     latency: Latency = field(default_factory=Latency)
     faults: tuple[FaultRule, ...] = ()
     hint: Hint = "right"
+    headers: Headers = "all"
     charge_refused: bool = False
     paid: bool = False
     input_token_limit: int = 1_048_576
@@ -135,6 +95,8 @@ class FakeModel:
         check_count(self.input_token_limit, "input_token_limit")
         if self.hint not in get_args(Hint):
             raise ConfigError(f"must be one of {', '.join(get_args(Hint))}, not {self.hint!r}", key="hint")
+        if self.headers not in get_args(Headers):
+            raise ConfigError(f"must be one of {', '.join(get_args(Headers))}, not {self.headers!r}", key="headers")
 
     @classmethod
     def mirror(

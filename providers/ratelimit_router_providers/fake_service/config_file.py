@@ -63,6 +63,7 @@ _PLAIN: dict[str, tuple[type, ...]] = {"seed": (int,), "leeway": (int, float), "
 _MODEL_PLAIN: dict[str, tuple[type, ...]] = {
     "concurrency": (int,),
     "hint": (str,),
+    "headers": (str,),
     "charge_refused": (bool,),
     "paid": (bool,),
     "input_token_limit": (int,),
@@ -115,7 +116,7 @@ def _period(table: Mapping[str, Any]) -> float | None:
 def _latency(value: object) -> Latency:
     table: Mapping[str, Any] = value if isinstance(value, Mapping) else {"median": value}
     try:
-        _only(table, ("median", "spread"))
+        _only(table, ("median", "spread", "least", "most"))
         return Latency(**table)
     except ConfigError as error:
         raise error.at(key="latency") from error

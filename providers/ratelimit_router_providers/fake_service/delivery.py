@@ -12,9 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ratelimit_router_providers.fake_service import gemini, refusals
 from ratelimit_router_providers.fake_service.desk import Ticket
-from ratelimit_router_providers.fake_service.refusals import Refusal
+from ratelimit_router_providers.fake_service.exchange import Refusal
 
 __all__ = ["Form", "deliver"]
 
@@ -67,14 +66,16 @@ async def deliver(request: web.Request, ticket: Ticket, form: Form, sleep: Sleep
 def _refuse(refusal: Refusal, form: Form) -> web.Response:
     wrapped = form.stream and not form.sse and refusal.content_type == "application/json"
     body = f"[{refusal.body}]" if wrapped else refusal.body
-    return web.Response(status=refusal.status, text=body, content_type=refusal.content_type, headers=HEADERS)
+    return web.Response(
+        status=refusal.status, text=body, content_type=refusal.content_type, headers={**HEADERS, **refusal.headers}
+    )
 
 
 async def _whole(request: web.Request, ticket: Ticket) -> web.StreamResponse:
     text = json.dumps(_body(ticket), ensure_ascii=False)
     match ticket.fault:
         case "error_in_stream":
-            return _refuse(refusals.internal(), Form(stream=False, sse=False))
+            return _refuse(ticket.wire.refusals.internal(), Form(stream=False, sse=False))
         case "malformed_json" | "malformed_sse":
             text = text[: len(text) // 2]
         case "cut_body" | "cut_stream":
@@ -118,14 +119,14 @@ def _frames(ticket: Ticket, form: Form) -> Sequence[bytes]:
         case "malformed_json" | "malformed_sse":
             payloads = [payloads[0], payloads[-1][: len(payloads[-1]) // 2]]
         case "error_in_stream":
-            payloads = [payloads[0], " ".join(refusals.overloaded().body.split())]
+            payloads = [payloads[0], " ".join(ticket.wire.refusals.overloaded().body.split())]
     return [form.frame(index, payload) for index, payload in enumerate(payloads)]
 
 
 def _pieces(ticket: Ticket) -> list[dict[str, Any]]:
     if ticket.body is not None or ticket.draft is None or ticket.model is None:
         return [_body(ticket)]
-    return list(gemini.chunks(ticket.model, ticket.draft, ticket.response_id))
+    return list(ticket.wire.talk.chunks(ticket.model, ticket.draft, ticket.response_id))
 
 
 def _body(ticket: Ticket) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _body(ticket: Ticket) -> dict[str, Any]:
         return ticket.body
     assert ticket.model is not None
     assert ticket.draft is not None
-    return gemini.answer(ticket.model, ticket.draft, ticket.response_id)
+    return ticket.wire.talk.answer(ticket.model, ticket.draft, ticket.response_id)
 
 
 def _hang_up(request: web.Request) -> None:

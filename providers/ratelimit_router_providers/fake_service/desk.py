@@ -1,6 +1,7 @@
 """Decides what becomes of one request: refusal or answer, with which fault, how late. `now` goes in; nothing waits.
 
-The order is Gemini's: the key, the model, the faults at the front, the request itself, its quotas, the answer.
+The order is Gemini's, whatever the wire: the key, the model, the faults at the front, the request itself, its quotas,
+the answer.
 """
 
 from collections import Counter
@@ -10,12 +11,12 @@ from random import Random
 from typing import Any
 
 from ratelimit_router.errors import ConfigError
-from ratelimit_router_providers.fake_service import gemini, refusals
+from ratelimit_router.simulation.quota import ModelQuota
 from ratelimit_router_providers.fake_service.answers import answer_text
 from ratelimit_router_providers.fake_service.config import FakeModel, ServiceConfig
+from ratelimit_router_providers.fake_service.exchange import Ask, Draft, MalformedRequestError, Refusal, draft
 from ratelimit_router_providers.fake_service.faults import FaultRule, Strike, choose, parse_strike
-from ratelimit_router_providers.fake_service.quota import ModelQuota
-from ratelimit_router_providers.fake_service.refusals import Refusal
+from ratelimit_router_providers.fake_service.wire import GEMINI, Wire
 
 __all__ = ["Arrival", "Desk", "Ticket"]
 
@@ -29,6 +30,7 @@ class Arrival:
     key: str | None = field(repr=False)
     body: object = field(repr=False)
     fault: str | None = None
+    wire: Wire = GEMINI
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +44,8 @@ class Ticket:
     model: FakeModel | None = None
     refusal: Refusal | None = None
     body: dict[str, Any] | None = None
-    draft: gemini.Draft | None = None
+    draft: Draft | None = None
+    wire: Wire = GEMINI
     strike: Strike | None = None
     delay: float = 0.0
     refused: tuple[str, ...] = ()
@@ -75,24 +78,24 @@ class Desk:
         self._quotas: dict[tuple[int, str], ModelQuota] = {}
         self._asked: Counter[str] = Counter()
 
-    def number_of(self, key: str | None) -> tuple[int, Refusal | None]:
+    def number_of(self, key: str | None, wire: Wire = GEMINI) -> tuple[int, Refusal | None]:
         """The number of a key, in order of first use, and the refusal it earns, if it does."""
         if not key:
-            return 0, refusals.no_key()
+            return 0, wire.refusals.no_key()
         number = self._keys.setdefault(key, len(self._keys) + 1)
-        return number, refusals.wrong_key() if key in self._invalid else None
+        return number, wire.refusals.wrong_key() if key in self._invalid else None
 
-    def find(self, model_id: str, version: str) -> FakeModel | Refusal:
+    def find(self, model_id: str, version: str, wire: Wire = GEMINI) -> FakeModel | Refusal:
         """The model, or the 404."""
-        return self.models.get(model_id) or refusals.model_not_found(model_id, version)
+        return self.models.get(model_id) or wire.refusals.model_not_found(model_id, version)
 
     def receive(self, now: float, arrival: Arrival) -> Ticket:
         """Decide about one generating request at `now` (POSIX seconds)."""
-        number, refusal = self.number_of(arrival.key)
-        ticket = Ticket(key=number, refusal=refusal)
+        number, refusal = self.number_of(arrival.key, arrival.wire)
+        ticket = Ticket(key=number, refusal=refusal, wire=arrival.wire)
         if refusal is not None:
             return ticket
-        model = self.find(arrival.model_id, arrival.version)
+        model = self.find(arrival.model_id, arrival.version, arrival.wire)
         if isinstance(model, Refusal):
             ticket.refusal = model
             return ticket
@@ -101,14 +104,14 @@ class Desk:
         nth = self._asked[model.id]
         ticket.response_id = f"simulated-{model.id}-{nth}"
         rng = Random(f"{self._seed}:{model.id}:{nth}")  # its own, so that no interleaving changes it
-        latency = model.latency.sample(rng.gauss(0.0, 1.0))
+        latency = model.latency.sample(rng)
         try:
             ticket.strike = self._strike(arrival, model, nth, now, rng)
         except ConfigError as error:
-            ticket.refusal = refusals.error(400, "INVALID_ARGUMENT", str(error))
+            ticket.refusal = arrival.wire.refusals.bad_request(str(error))
             return ticket
         if ticket.strike is not None and ticket.strike.fault.stage == "front":
-            ticket.refusal = refusals.for_strike(ticket.strike, model, arrival.version)
+            ticket.refusal = arrival.wire.refusals.for_strike(ticket.strike, model, arrival.version)
             return ticket
         return self._admit(now, ticket, model, arrival, latency)
 
@@ -119,45 +122,48 @@ class Desk:
 
     def _admit(self, now: float, ticket: Ticket, model: FakeModel, arrival: Arrival, latency: float) -> Ticket:
         try:
-            ask = gemini.parse(arrival.body)
-        except gemini.MalformedRequestError as error:
-            ticket.refusal = refusals.error(400, "INVALID_ARGUMENT", str(error))
+            ask = arrival.wire.talk.parse(arrival.body)
+        except MalformedRequestError as error:
+            ticket.refusal = arrival.wire.refusals.bad_request(str(error))
             return ticket
         ticket.input_tokens = ask.input_tokens
-        draft = self._draft(ask, ticket)
+        answer = self._draft(ask, ticket)
         quota = self._quota(ticket.key, model)
-        decision = quota.admit(now, ask.input_tokens, draft.output_tokens)
+        decision = quota.admit(now, ask.input_tokens, answer.output_tokens)
         if not decision.admitted:
             ticket.refused = tuple(violation.name for violation in decision.violations)
-            ticket.refusal = refusals.for_decision(model, decision)
+            ticket.refusal = arrival.wire.refusals.for_decision(model, decision)
             ticket.strike = None
             return ticket
         ticket.quota, ticket.in_flight = quota, quota.in_flight
         ticket.delay = latency + (ticket.strike.seconds if ticket.fault == "slow" and ticket.strike else 0.0)
         if ask.input_tokens > model.input_token_limit or ticket.fault == "too_long":
             limit = min(model.input_token_limit, ask.input_tokens)
-            ticket.refusal = refusals.too_long(max(ask.input_tokens, limit + 1), limit)
+            ticket.refusal = arrival.wire.refusals.too_long(max(ask.input_tokens, limit + 1), limit)
         elif ticket.fault == "blocked":
-            ticket.body = gemini.blocked(model, ask, ticket.response_id)
+            ticket.body = arrival.wire.talk.blocked(model, ask, ticket.response_id)
         else:
-            ticket.draft = draft
+            ticket.draft = answer
         return ticket
 
-    def _draft(self, ask: gemini.Ask, ticket: Ticket) -> gemini.Draft:
+    def _draft(self, ask: Ask, ticket: Ticket) -> Draft:
         match ticket.fault:
             case "bad_answer":
-                return gemini.draft(ask, "Certainly! Here is what I found: {entities: [PERSON")
+                return draft(ask, "Certainly! Here is what I found: {entities: [PERSON")
             case "blocked" | "too_long":
-                return gemini.draft(ask, "")
+                return draft(ask, "")
             case "safety":
-                return replace(gemini.draft(ask, answer_text(ask)[:40]), finish="SAFETY")
+                return replace(draft(ask, answer_text(ask)[:40]), finish="SAFETY")
             case _:
-                return gemini.draft(ask, answer_text(ask))
+                return draft(ask, answer_text(ask))
 
     def _quota(self, key: int, model: FakeModel) -> ModelQuota:
         if (key, model.id) not in self._quotas:
-            self._quotas[key, model.id] = ModelQuota(model, leeway=self._leeway)
+            self._quotas[key, model.id] = ModelQuota(model.quotas, **self._terms(model))
         return self._quotas[key, model.id]
+
+    def _terms(self, model: FakeModel) -> dict[str, Any]:
+        return {"concurrency": model.concurrency, "charge_refused": model.charge_refused, "leeway": self._leeway}
 
     def script(self, models: Mapping[str, FakeModel], faults: tuple[FaultRule, ...] | None = None) -> None:
         """Change models and faults in mid-run; what was spent stays spent. A new model may be added this way."""
@@ -165,7 +171,7 @@ class Desk:
             self.models[model.id] = model
             for (_, model_id), quota in self._quotas.items():
                 if model_id == model.id:
-                    quota.configure(model)
+                    quota.configure(model.quotas, **self._terms(model))
         if faults is not None:
             self._faults = faults
 

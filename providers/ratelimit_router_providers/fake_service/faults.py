@@ -10,7 +10,7 @@ from random import Random
 from typing import Literal
 
 from ratelimit_router.errors import ConfigError
-from ratelimit_router_providers.fake_service.checks import check_count, check_number
+from ratelimit_router.simulation.checks import check_count, check_number
 
 __all__ = ["FAULTS", "Fault", "FaultRule", "Strike", "choose", "parse_strike"]
 

@@ -1,50 +1,19 @@
 """Gemini's wire format: a request's JSON as values, an answer's values as JSON.
 
-Only what the SDKs send and read for text: roles, parts, system instruction, generation config. Tokens are counted as a
-quarter of the characters, the same for countTokens and for the usage of an answer. Every answer names its simulation:
-`modelVersion` ends in `-simulated`.
+Only what the SDKs send and read for text: roles, parts, system instruction, generation config. Every answer names its
+simulation: `modelVersion` ends in `-simulated`.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ratelimit_router_providers.fake_service.config import FakeModel
+from ratelimit_router_providers.fake_service.exchange import Ask, Draft, MalformedRequestError, count
 
-__all__ = ["Ask", "Draft", "answer", "blocked", "chunks", "count", "describe", "parse"]
+__all__ = ["answer", "blocked", "chunks", "describe", "parse"]
 
 CHUNKS = 4
-
-
-class MalformedRequestError(ValueError):
-    """The body is no request that Gemini would take; the text says why and holds none of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What a client wants. `schema`: of a structured answer, None for plain text."""
-
-    prompt: str = field(repr=False)
-    input_tokens: int
-    json: bool = False
-    schema: Mapping[str, Any] | None = field(default=None, repr=False)
-    max_output_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """An answer before it is sent. `finish`: Gemini's finish reason."""
-
-    text: str = field(repr=False)
-    input_tokens: int
-    output_tokens: int
-    finish: str = "STOP"
-
-
-def count(text: str) -> int:
-    """Tokens of a text: a quarter of its characters, rounded up."""
-    return math.ceil(len(text) / 4)
 
 
 def parse(body: object) -> Ask:
@@ -69,14 +38,6 @@ def parse(body: object) -> Ask:
         schema=schema if isinstance(schema, dict) else None,
         max_output_tokens=cap if isinstance(cap, int) and cap > 0 else None,
     )
-
-
-def draft(ask: Ask, text: str) -> Draft:
-    """The text as an answer, cut where the request caps it."""
-    cap = ask.max_output_tokens
-    if cap is not None and count(text) > cap:
-        return Draft(text=text[: cap * 4], input_tokens=ask.input_tokens, output_tokens=cap, finish="MAX_TOKENS")
-    return Draft(text=text, input_tokens=ask.input_tokens, output_tokens=count(text))
 
 
 def answer(model: FakeModel, draft: Draft, response_id: str) -> dict[str, Any]:

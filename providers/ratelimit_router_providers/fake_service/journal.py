@@ -6,7 +6,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-__all__ = ["Journal", "ModelSummary", "Record", "Summary"]
+__all__ = ["GENERATING", "Journal", "ModelSummary", "Record", "Summary"]
+
+
+GENERATING = frozenset({"generateContent", "streamGenerateContent", "chat.completions"})
+"""Methods that count; countTokens and the list of models do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,7 @@ class Journal:
     def add(self, record: Record) -> None:
         """Write one down. Calls that generate nothing (countTokens, models) are recorded but not counted."""
         self._records.append(record)
-        if record.method in ("generateContent", "streamGenerateContent"):
+        if record.method in GENERATING:
             self._models.setdefault(record.model, ModelSummary()).add(record)
 
     def __iter__(self) -> Iterator[Record]:

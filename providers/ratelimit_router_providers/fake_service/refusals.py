@@ -7,14 +7,25 @@ prose. Some accounts get only the prose, some only a bare status: those are faul
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ratelimit_router.simulation.quota import Decision, Violation, hint_seconds
 from ratelimit_router_providers.fake_service.config import FakeModel
+from ratelimit_router_providers.fake_service.exchange import Refusal
 from ratelimit_router_providers.fake_service.faults import Strike
-from ratelimit_router_providers.fake_service.quota import Decision, Violation, hint_seconds
 
-__all__ = ["Refusal", "error", "for_decision", "for_strike", "model_not_found", "no_key", "wrong_key"]
+__all__ = [
+    "bad_request",
+    "error",
+    "for_decision",
+    "for_strike",
+    "internal",
+    "model_not_found",
+    "no_key",
+    "overloaded",
+    "too_long",
+    "wrong_key",
+]
 
 _TYPE = "type.googleapis.com/google.rpc."
 _METRIC = "generativelanguage.googleapis.com/"
@@ -46,16 +57,6 @@ _SPELLING = {
     "tpd": ("generate_content_{}_token_count", "", "GenerateContentTokensPerModelPerDay"),
     "concurrency": ("generate_content_{}_concurrent_requests", "", "GenerateConcurrentRequestsPerProjectPerModel"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """An HTTP answer that refuses. `hint`: the seconds it tells the client to wait, None if it tells nothing."""
-
-    status: int
-    body: str
-    content_type: str = "application/json"
-    hint: float | None = None
 
 
 def error(
@@ -134,6 +135,11 @@ def wrong_key() -> Refusal:
     return error(400, "INVALID_ARGUMENT", message, [info, localized])
 
 
+def bad_request(message: str) -> Refusal:
+    """Gemini's 400 for a request that it cannot read."""
+    return error(400, "INVALID_ARGUMENT", message)
+
+
 def model_not_found(model_id: str, version: str) -> Refusal:
     """Gemini's 404 for a model."""
     return error(
@@ -170,7 +176,7 @@ def for_strike(strike: Strike, model: FakeModel, version: str) -> Refusal:
         case "model_gone":
             return model_not_found(model.id, version)
         case "bad_request":
-            return error(400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
+            return bad_request("Request contains an invalid argument.")
         case "minute_quota":
             return quota_exceeded(model, [_named(model, "rpm", 10, seconds)], seconds)
         case "day_quota" | "day_quota_short_hint":

@@ -11,12 +11,13 @@ from dataclasses import asdict
 from typing import Any, Self
 
 from ratelimit_router.errors import ConfigError
-from ratelimit_router_providers.fake_service import gemini
+from ratelimit_router_providers.fake_service import gemini, openai
 from ratelimit_router_providers.fake_service.config import ServiceConfig
 from ratelimit_router_providers.fake_service.config_file import parse_script
 from ratelimit_router_providers.fake_service.desk import Arrival, Desk, Ticket
+from ratelimit_router_providers.fake_service.exchange import MalformedRequestError, Refusal
 from ratelimit_router_providers.fake_service.journal import Journal, Record, Summary
-from ratelimit_router_providers.fake_service.refusals import Refusal
+from ratelimit_router_providers.fake_service.wire import OPENAI
 
 try:
     from aiohttp import web
@@ -32,7 +33,8 @@ __all__ = ["FakeService"]
 logger = logging.getLogger(__name__)
 
 ABOUT = (
-    "This is the fake service of ratelimit-router: a simulation of the Gemini API on this machine.\n"
+    "This is the fake service of ratelimit-router: a simulation of the Gemini API, and of OpenAI's chat completions, "
+    "on this machine.\n"
     "No model answers here. Journal: /_fake/journal, summary: /_fake/summary, models: /v1beta/models\n"
 )
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -168,6 +170,7 @@ class FakeService:
         app.router.add_get(f"{models}/{{model}}", self._get_model)
         app.router.add_post(f"{models}/{{model}}:countTokens", self._count_tokens)
         app.router.add_post(f"{models}/{{model}}:{{method:generateContent|streamGenerateContent}}", self._generate)
+        app.router.add_post("/v1/chat/completions", self._complete)
         return app
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
@@ -180,8 +183,25 @@ class FakeService:
             body=await _json(request),
             fault=request.headers.get("x-fake-fault"),
         )
-        ticket = self._desk.receive(now, arrival)
         form = Form(stream=method == "streamGenerateContent", sse=request.query.get("alt") == "sse")
+        return await self._serve(request, now, arrival, method, form)
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        now, body = self._clock(), await _json(request)
+        arrival = Arrival(
+            model_id=openai.model_of(body),
+            version="v1",
+            key=_key(request),
+            body=body,
+            fault=request.headers.get("x-fake-fault"),
+            wire=OPENAI,
+        )
+        return await self._serve(request, now, arrival, "chat.completions", Form(stream=False, sse=True))
+
+    async def _serve(
+        self, request: web.Request, now: float, arrival: Arrival, method: str, form: Form
+    ) -> web.StreamResponse:
+        ticket = self._desk.receive(now, arrival)
         status = CLIENT_GONE
         try:
             response = await deliver(request, ticket, form, self._sleep)
@@ -236,7 +256,7 @@ class FakeService:
             return _refusal(model)
         try:
             tokens = gemini.parse(body).input_tokens
-        except gemini.MalformedRequestError as error:
+        except MalformedRequestError as error:
             return _answer({"error": {"code": 400, "message": str(error), "status": "INVALID_ARGUMENT"}}, status=400)
         details = [{"modality": "TEXT", "tokenCount": tokens}]
         return _answer({"totalTokens": tokens, "promptTokensDetails": details})
@@ -260,7 +280,8 @@ class FakeService:
 
 
 def _key(request: web.Request) -> str | None:
-    return request.headers.get("x-goog-api-key") or request.query.get("key")
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    return request.headers.get("x-goog-api-key") or request.query.get("key") or bearer
 
 
 async def _json(request: web.Request) -> object:
@@ -275,4 +296,9 @@ def _answer(body: dict[str, Any], status: int = 200) -> web.Response:
 
 
 def _refusal(refusal: Refusal) -> web.Response:
-    return web.Response(status=refusal.status, text=refusal.body, content_type=refusal.content_type, headers=HEADERS)
+    return web.Response(
+        status=refusal.status,
+        text=refusal.body,
+        content_type=refusal.content_type,
+        headers={**HEADERS, **refusal.headers},
+    )

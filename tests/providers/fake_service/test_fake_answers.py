@@ -8,7 +8,7 @@ import pytest
 
 from ratelimit_router_providers.fake_service import gemini
 from ratelimit_router_providers.fake_service.answers import answer_text, article_of
-from ratelimit_router_providers.fake_service.gemini import Ask, MalformedRequestError
+from ratelimit_router_providers.fake_service.exchange import Ask, MalformedRequestError, draft
 from ratelimit_router_providers.fake_service.instance import instance_of
 
 ENTITIES = {"type": "object", "properties": {"entities": {"type": "array"}}}
@@ -85,8 +85,8 @@ def test_tokens_are_a_quarter_of_the_characters_rounded_up() -> None:
 
 def test_an_answer_longer_than_the_cap_is_cut_and_says_so() -> None:
     """MAX_TOKENS, and no more tokens than were allowed."""
-    draft = gemini.draft(ask("x", max_output_tokens=2), "a long answer")
-    assert (draft.text, draft.output_tokens, draft.finish) == ("a long a", 2, "MAX_TOKENS")
+    cut = draft(ask("x", max_output_tokens=2), "a long answer")
+    assert (cut.text, cut.output_tokens, cut.finish) == ("a long a", 2, "MAX_TOKENS")
 
 
 def test_every_spelling_that_the_sdks_use_is_read() -> None:

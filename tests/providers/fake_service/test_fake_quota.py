@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from ratelimit_router.limits import Limit, Limits
 from ratelimit_router.models import Model
+from ratelimit_router.simulation.quota import Decision, ModelQuota, Violation, hint_seconds
 from ratelimit_router_providers.fake_service.config import FakeModel, QuotaRule, ServiceConfig
-from ratelimit_router_providers.fake_service.quota import Decision, ModelQuota, Violation, hint_seconds
 
 START = 1_700_000_000.0
 
 
 def quota_of(*rules: QuotaRule, concurrency: int | None = None, charge_refused: bool = False) -> ModelQuota:
-    return ModelQuota(FakeModel(id="m", quotas=rules, concurrency=concurrency, charge_refused=charge_refused))
+    return ModelQuota(rules, concurrency=concurrency, charge_refused=charge_refused)
 
 
 @given(
@@ -82,6 +82,19 @@ def test_a_refused_call_uses_quota_only_where_the_model_says_so() -> None:
         assert not quota.admit(START + 30, 1).admitted
     assert lenient.admit(START + 60, 1).admitted
     assert not strict.admit(START + 60, 1).admitted
+
+
+def test_quotas_that_change_in_mid_run_keep_what_was_spent() -> None:
+    """A lower limit counts the past, a window of another kind starts afresh, and a quota that is gone is gone."""
+    quota = quota_of(
+        QuotaRule(name="rpm", amount=10), QuotaRule(name="tpm", amount=100), QuotaRule(name="rpd", amount=5)
+    )
+    assert quota.admit(START, 60).admitted
+    changed = (QuotaRule(name="rpm", amount=4), QuotaRule(name="tpm", amount=100, window="continuous"))
+    quota.configure(changed, concurrency=1, leeway=0.5)
+    assert quota.left(START) == {"rpm": 3, "tpm": 100 + 100 / 60 / 2}
+    assert [violation.name for violation in quota.admit(START, 1).violations] == ["concurrency"]
+    assert quota.left(START + 59.5)["rpm"] == 4
 
 
 def test_a_limit_of_zero_never_opens() -> None:

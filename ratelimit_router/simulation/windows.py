@@ -6,7 +6,8 @@
 `day`         everything comes back at a time of day in a time zone.
 
 This is the judge of the router's buckets, so it shares no arithmetic with them: it keeps plain lists and levels. Times
-are POSIX seconds, where a float resolves about 0.2 microseconds: a wait of a microsecond or less counts as none.
+are POSIX seconds, where a float resolves about 0.2 microseconds: a wait of a microsecond or less counts as none. They
+never decrease from one question to the next: what has come back once is forgotten.
 """
 
 from abc import ABC, abstractmethod
@@ -49,7 +50,7 @@ class Window(Protocol):
         """What could be spent now."""
         ...
 
-    def resize(self, amount: float, burst: float | None) -> None:
+    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
         """Change the limit; what was spent stays spent."""
         ...
 
@@ -58,19 +59,19 @@ class ContinuousWindow:
     """A bucket that refills evenly."""
 
     def __init__(self, amount: float, period: float, burst: float | None = None, leeway: float = 0.0):
-        self._period, self._leeway = period, leeway
-        self.resize(amount, burst)
+        self._period = period
+        self.resize(amount, burst, leeway)
         self._spent = 0.0  # how far below full
         self._at = -inf
 
-    def resize(self, amount: float, burst: float | None) -> None:
+    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
         self._rate = amount / self._period
-        self._size = (amount if burst is None else burst) + self._rate * self._leeway
+        self._size = (amount if burst is None else burst) + self._rate * leeway
 
     def _missing(self, now: float) -> float:
-        return (
-            self._spent if now <= self._at or not self._spent else max(0.0, self._spent - (now - self._at) * self._rate)
-        )
+        if now <= self._at or not self._spent:
+            return self._spent
+        return max(0.0, self._spent - (now - self._at) * self._rate)
 
     def left(self, now: float) -> float:
         return self._size - self._missing(now)
@@ -89,20 +90,27 @@ class ContinuousWindow:
 
 
 class RollingWindow:
-    """A list of what was spent when."""
+    """A list of what was spent when, and its sum."""
 
     def __init__(self, amount: float, period: float, leeway: float = 0.0):
-        self._amount, self._period = amount, max(0.0, period - leeway)
+        self._whole_period = period
         self._spent: deque[tuple[float, float]] = deque()
+        self._used = 0.0
+        self.resize(amount, None, leeway)
 
-    def resize(self, amount: float, burst: float | None) -> None:
-        self._amount = amount
+    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
+        self._amount, self._period = amount, max(0.0, self._whole_period - leeway)
 
-    def _back(self, at: float, now: float) -> bool:
-        return at + self._period <= now + TICK
+    def _forget(self, now: float) -> None:
+        """Drop what has come back by now."""
+        while self._spent and self._spent[0][0] + self._period <= now + TICK:
+            self._used -= self._spent.popleft()[1]
+        if not self._spent:
+            self._used = 0.0  # fractions would leave their rounding behind
 
     def left(self, now: float) -> float:
-        return self._amount - sum(spent for at, spent in self._spent if not self._back(at, now))
+        self._forget(now)
+        return self._amount - self._used
 
     def wait(self, now: float, amount: float) -> float:
         left = self.left(now)
@@ -111,16 +119,16 @@ class RollingWindow:
         if amount <= left:
             return 0.0
         for at, spent in self._spent:
-            left += 0 if self._back(at, now) else spent
+            left += spent
             if amount <= left:
                 return max(0.0, at + self._period - now)
         return inf
 
     def spend(self, now: float, amount: float) -> None:
-        while self._spent and self._back(self._spent[0][0], now):
-            self._spent.popleft()
+        self._forget(now)
         at = max(now, self._spent[-1][0]) if self._spent else now
         self._spent.append((at, amount))
+        self._used += amount
 
 
 class ResetWindow(ABC):
@@ -134,7 +142,7 @@ class ResetWindow(ABC):
     def bounds(self, now: float) -> tuple[float, float]:
         """The window that `now` lies in: its first instant, and that of the next."""
 
-    def resize(self, amount: float, burst: float | None) -> None:
+    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
         self._amount = amount
 
     def left(self, now: float) -> float:
@@ -174,8 +182,14 @@ class DayWindow(ResetWindow):
     def __init__(self, amount: float, resets: str):
         super().__init__(amount)
         self._time, self._zone = parse_reset(resets)
+        self._bounds = inf, -inf  # of the last question: the next is mostly about the same day
 
     def bounds(self, now: float) -> tuple[float, float]:
+        if not self._bounds[0] <= now < self._bounds[1]:
+            self._bounds = self._find(now)
+        return self._bounds
+
+    def _find(self, now: float) -> tuple[float, float]:
         today = datetime.fromtimestamp(now, self._zone).date()
         days = (today + timedelta(days=offset) for offset in (-1, 0, 1, 2))
         resets = [datetime.combine(day, self._time, self._zone).timestamp() for day in days]
