@@ -151,13 +151,13 @@ class ModelQuota:
 
     def admit(self, now: float, input_tokens: int, output_tokens: int = 0) -> Decision:
         """Decide at `now`, and charge if admitted; an admitted request is in flight until `release`."""
-        violations = self._violations(now, input_tokens)
+        violations = self.violations(now, input_tokens)
         if not violations:
-            self._spend(now, input_tokens, output_tokens)
+            self.spend(now, input_tokens, output_tokens)
             self.in_flight += 1
             return ADMITTED
         if self._charge_refused:
-            self._spend(now, input_tokens, 0)
+            self.spend(now, input_tokens, 0)
         return Decision(violations=tuple(violations))
 
     def release(self) -> None:
@@ -168,7 +168,8 @@ class ModelQuota:
         """What each quota could still give now."""
         return {name: window.left(now) for name, (_, window) in self._windows.items()}
 
-    def _violations(self, now: float, input_tokens: int) -> list[Violation]:
+    def violations(self, now: float, input_tokens: int) -> list[Violation]:
+        """What is in the way of a request that brings so many tokens."""
         found = []
         for rule, window in self._windows.values():
             if wait := window.wait(now, rule.cost(input_tokens, 0)):
@@ -177,7 +178,8 @@ class ModelQuota:
             found.append(Violation(name="concurrency", amount=self._concurrency, wait=IN_FLIGHT_HINT))
         return found
 
-    def _spend(self, now: float, input_tokens: int, output_tokens: int) -> None:
+    def spend(self, now: float, input_tokens: int, output_tokens: int) -> None:
+        """Charge a request on every quota, whether it fits or not."""
         for rule, window in self._windows.values():
             window.spend(now, rule.cost(input_tokens, output_tokens))
 
