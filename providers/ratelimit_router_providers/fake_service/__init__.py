@@ -1,4 +1,6 @@
-"""A loopback service that speaks Gemini's wire format, enforces quotas, and goes wrong on demand: a simulation.
+"""A loopback service that speaks Gemini's wire format and OpenAI's, enforces quotas, and goes wrong on demand.
+
+A simulation: no model answers, and every answer says so.
 
 ```python
 async with FakeService(ServiceConfig.of(FakeModel(id="gemini-3.5-flash"))) as service:

@@ -42,6 +42,7 @@ Point an SDK at it (any key will do):
   google-genai         genai.Client(api_key="any", http_options=types.HttpOptions(base_url=URL))
   google-generativeai  genai.configure(api_key="any", transport="rest",
                                        client_options={"api_endpoint": URL})   # with its http://
+  openai               openai.AsyncOpenAI(api_key="any", base_url="URL/v1", max_retries=0)
   ratelimit-router     base_url = "URL" in the model's table of router.toml
 \b
 While it runs: GET /_fake/summary, GET /_fake/journal, POST /_fake/script.
@@ -94,8 +95,9 @@ def fake_service(
 ) -> None:
     """A simulated Gemini API on this machine that enforces quotas and goes wrong on demand.
 
-    It speaks Gemini's wire format, answers a breach with Gemini's own 429, and writes down what it admitted and
-    refused. No model answers: extraction prompts get the names that a few rules find, others a fixed sentence.
+    It speaks Gemini's wire format (and OpenAI's chat completions under /v1), answers a breach with the service's own
+    429, and writes down what it admitted and refused. No model answers: extraction prompts get the names that a few
+    rules find, others a fixed sentence.
     """
     if list_faults:
         _show_faults(as_json)

@@ -50,7 +50,7 @@ class Latency:
             if self.most < self.least:
                 raise ConfigError(f"must be at least `least` ({self.least:g}), not {self.most:g}", key="most")
         if self.median and (self.least or self.most is not None):
-            raise ConfigError("give a median and a spread, or least and most, not both", key="latency")
+            raise ConfigError("a latency has a median and a spread, or least and most, not both", key="median")
         if self.least and self.most is None:
             raise ConfigError("is missing: a uniform latency has both ends", key="most")
 

@@ -23,10 +23,11 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the client wants the answer: whole, as events, or as a growing array."""
+    """How the client wants the answer: whole, as events (the last says `done`, if the wire has it), or as an array."""
 
     stream: bool
     sse: bool
+    done: str = ""
 
     @property
     def content_type(self) -> str:
@@ -42,7 +43,9 @@ class Form:
     @property
     def end(self) -> bytes:
         """What closes a stream."""
-        return b"" if self.sse else b"]"
+        if self.sse:
+            return f"data: {self.done}\r\n\r\n".encode() if self.done else b""
+        return b"]"
 
 
 async def deliver(request: web.Request, ticket: Ticket, form: Form, sleep: Sleep) -> web.StreamResponse:

@@ -17,23 +17,25 @@ class MalformedRequestError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a client wants. `schema`: of a structured answer, None for plain text."""
+    """What a client wants. `schema`: of a structured answer, None for plain text. `usage`: a stream ends with it."""
 
     prompt: str = field(repr=False)
     input_tokens: int
     json: bool = False
     schema: Mapping[str, Any] | None = field(default=None, repr=False)
     max_output_tokens: int | None = None
+    usage: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An answer before it is sent. `finish`: why it ends: STOP, MAX_TOKENS or SAFETY."""
+    """An answer before it is sent. `finish`: why it ends: STOP, MAX_TOKENS or SAFETY. `usage`: as in `Ask`."""
 
     text: str = field(repr=False)
     input_tokens: int
     output_tokens: int
     finish: str = "STOP"
+    usage: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ def count(text: str) -> int:
 
 def draft(ask: Ask, text: str) -> Draft:
     """The text as an answer, cut where the request caps it."""
-    cap = ask.max_output_tokens
+    cap, finish = ask.max_output_tokens, "STOP"
     if cap is not None and count(text) > cap:
-        return Draft(text=text[: cap * 4], input_tokens=ask.input_tokens, output_tokens=cap, finish="MAX_TOKENS")
-    return Draft(text=text, input_tokens=ask.input_tokens, output_tokens=count(text))
+        text, finish = text[: cap * 4], "MAX_TOKENS"
+    return Draft(text=text, input_tokens=ask.input_tokens, output_tokens=count(text), finish=finish, usage=ask.usage)

@@ -1,7 +1,7 @@
-"""OpenAI's chat completions: a request's JSON as values, an answer's values as JSON. Whole answers, one choice each.
+"""OpenAI's chat completions: a request's JSON as values, an answer's values as JSON. One choice each.
 
-Read are the texts of the messages, `response_format`, and the cap on the answer; the rest is taken and ignored. Every
-answer names its simulation: `model` ends in `-simulated`.
+Read are the texts of the messages, `response_format`, `stream`, and the cap on the answer; the rest is taken and
+ignored. Every answer names its simulation: `model` ends in `-simulated`.
 """
 
 import math
@@ -12,7 +12,10 @@ from typing import Any
 from ratelimit_router_providers.fake_service.config import FakeModel
 from ratelimit_router_providers.fake_service.exchange import Ask, Draft, MalformedRequestError, count
 
-__all__ = ["answer", "blocked", "chunks", "model_of", "parse"]
+__all__ = ["DONE", "answer", "blocked", "chunks", "model_of", "parse", "streams"]
+
+DONE = "[DONE]"
+"""The last event of a stream."""
 
 CHUNKS = 4
 _FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter"}
@@ -24,6 +27,11 @@ def model_of(body: object) -> str:
     return model if isinstance(model, str) else ""
 
 
+def streams(body: object) -> bool:
+    """Whether a request wants its answer in pieces."""
+    return isinstance(body, Mapping) and body.get("stream") is True
+
+
 def parse(body: object) -> Ask:
     """The request in a body of /v1/chat/completions. Raises MalformedRequestError."""
     if not isinstance(body, Mapping):
@@ -31,8 +39,6 @@ def parse(body: object) -> Ask:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise MalformedRequestError("Missing required parameter: 'messages'.")
-    if body.get("stream"):
-        raise MalformedRequestError("This simulation answers whole only: 'stream' must be false.")
     prompt = "\n".join(_texts(messages))
     kind, schema = _format(body.get("response_format"))
     cap = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -42,6 +48,7 @@ def parse(body: object) -> Ask:
         json=kind in ("json_object", "json_schema"),
         schema=schema,
         max_output_tokens=cap if isinstance(cap, int) and cap > 0 else None,
+        usage=_wants_usage(body.get("stream_options")),
     )
 
 
@@ -53,14 +60,15 @@ def answer(model: FakeModel, draft: Draft, response_id: str) -> dict[str, Any]:
 
 
 def chunks(model: FakeModel, draft: Draft, response_id: str) -> Iterator[dict[str, Any]]:
-    """The answer in pieces, and the usage in one of its own at the end, as with `include_usage`."""
+    """The answer in pieces; the usage in one of its own at the end, if `stream_options` have asked for it."""
     head = _head(model, response_id, "chat.completion.chunk")
     size = max(1, math.ceil(len(draft.text) / CHUNKS))
     for at in range(0, len(draft.text), size):
         delta = {"role": "assistant", "content": draft.text[at : at + size]}
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
     yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": _FINISH[draft.finish]}]}
-    yield {**head, "choices": [], "usage": _usage(draft)}
+    if draft.usage:
+        yield {**head, "choices": [], "usage": _usage(draft)}
 
 
 def blocked(model: FakeModel, ask: Ask, response_id: str) -> dict[str, Any]:
@@ -84,6 +92,10 @@ def _usage(draft: Draft) -> dict[str, Any]:
         "completion_tokens": draft.output_tokens,
         "total_tokens": draft.input_tokens + draft.output_tokens,
     }
+
+
+def _wants_usage(options: object) -> bool:
+    return isinstance(options, Mapping) and options.get("include_usage") is True
 
 
 def _format(wanted: object) -> tuple[str, Mapping[str, Any] | None]:

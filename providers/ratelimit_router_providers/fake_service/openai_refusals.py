@@ -78,17 +78,22 @@ def rate_limited(model: FakeModel, violation: Violation, hint: float | None) -> 
 
 def duration(seconds: float) -> str:
     """A wait as OpenAI words it, never rounded down: `820ms`, `6.2s`, `10h17m5.7s`."""
-    if seconds < 1:
-        return f"{math.ceil(round(seconds * 1e3, 3))}ms"
-    seconds = math.ceil(round(seconds * 1e3, 3)) / 1e3
-    minutes, rest = divmod(seconds, 60)
+    milliseconds = _milliseconds(seconds)
+    if milliseconds < 1_000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds / 1e3, 60)
     hours, minutes = divmod(int(minutes), 60)
     shown = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + shown
 
 
+def _milliseconds(seconds: float) -> int:
+    """Rounded up, but not for a float's last digits."""
+    return math.ceil(round(seconds * 1e3, 3))
+
+
 def _retry_after(hint: float) -> dict[str, str]:
-    milliseconds = math.ceil(round(hint * 1e3, 3))
+    milliseconds = _milliseconds(hint)
     return {"retry-after": str(math.ceil(milliseconds / 1e3)), "retry-after-ms": str(milliseconds)}
 
 

@@ -196,7 +196,9 @@ class FakeService:
             fault=request.headers.get("x-fake-fault"),
             wire=OPENAI,
         )
-        return await self._serve(request, now, arrival, "chat.completions", Form(stream=False, sse=True))
+        return await self._serve(
+            request, now, arrival, "chat.completions", Form(stream=openai.streams(body), sse=True, done=openai.DONE)
+        )
 
     async def _serve(
         self, request: web.Request, now: float, arrival: Arrival, method: str, form: Form
@@ -280,7 +282,8 @@ class FakeService:
 
 
 def _key(request: web.Request) -> str | None:
-    bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme == "Bearer" else None
     return request.headers.get("x-goog-api-key") or request.query.get("key") or bearer
 
 

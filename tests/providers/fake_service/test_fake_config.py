@@ -26,6 +26,7 @@ rpd = { amount = 250, resets = "00:00 UTC" }
 concurrency = 4
 latency = { median = 0.4, spread = 0.3 }
 hint = "truncated"
+headers = "none"
 paid = true
 
 [[models."gemini-3.5-flash".faults]]
@@ -41,6 +42,9 @@ seconds = 12
 [models.lite]
 rpm = { amount = 3, per = 5 }
 latency = 0.1
+
+[models.even]
+latency = { least = 0.05, most = 0.2 }
 """
 
 
@@ -55,7 +59,7 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
     file = tmp_path / "service.toml"
     file.write_text(WHOLE, encoding="utf-8")
     config = load_config(file)
-    flash, lite = config.models.values()
+    flash, lite, even = config.models.values()
     assert [(rule.name, rule.window, rule.amount, rule.burst) for rule in flash.quotas] == [
         ("rpm", "fixed", 10, None),
         ("input_tpm", "continuous", 250_000, 50_000),
@@ -63,12 +67,13 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
     ]
     assert flash.quotas[2].resets == "00:00 UTC"
     assert (flash.concurrency, flash.latency.median, flash.latency.spread) == (4, 0.4, 0.3)
-    assert (flash.hint, flash.paid) == ("truncated", True)
+    assert (flash.hint, flash.headers, flash.paid) == ("truncated", "none", True)
     assert [(rule.fault, rule.start, rule.end, rule.requests) for rule in flash.faults] == [
         ("unavailable", 4.0, 7, ()),
         ("slow", 0.0, None, (3, 9)),
     ]
     assert (lite.quotas[0].period, lite.latency.median) == (5, 0.1)
+    assert (even.latency.least, even.latency.most) == (0.05, 0.2)
     assert (config.seed, config.leeway, config.faults[0].rate) == (7, 0.25, 0.01)
     assert config.invalid_keys == {"wrong"}
     assert "wrong" not in repr(config)
@@ -92,6 +97,10 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
         ("[models.a]\nconcurrency = 0", "models.a.concurrency: must be 1 or more, not 0"),
         ("[models.a]\nconcurrency = 1.5", "models.a.concurrency: must be int, not float"),
         ("[models.a]\nhint = 'wrong'", "models.a.hint: must be one of right, truncated, short, missing"),
+        ("[models.a]\nheaders = 'some'", "models.a.headers: must be one of all, retry-after, none, not 'some'"),
+        ("[models.a]\nlatency = { least = 1 }", "models.a.latency.most: is missing: a uniform latency has both ends"),
+        ("[models.a]\nlatency = { least = 2, most = 1 }", "models.a.latency.most: must be at least `least` (2), not 1"),
+        ("[models.a]\nlatency = { median = 1, most = 2 }", "models.a.latency.median: a latency has a median and a"),
         ("[models.a]\nlatency = -1", "models.a.latency.median: must be a finite number"),
         ("[models.a]\nfaults = 3", "models.a.faults: must be a list of tables, not int"),
         ("[[models.a.faults]]\nfault = 'nope'", "models.a.faults[1].fault: no fault named 'nope'"),

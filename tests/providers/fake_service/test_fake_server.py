@@ -5,6 +5,7 @@ import json
 import logging
 import urllib.request
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -182,6 +183,13 @@ def test_latency_has_its_median_and_repeats_with_its_seed() -> None:
     assert once == asyncio.run(main(1)) != asyncio.run(main(2))
     assert 15 <= sum(seconds < 0.5 for seconds in once) <= 45
     assert min(once) > 0
+
+
+def test_an_even_latency_stays_between_its_ends() -> None:
+    """Each draw, and both halves are drawn from."""
+    draws = [Latency(least=0.05, most=0.2).sample(Random(seed)) for seed in range(200)]
+    assert all(0.05 <= draw <= 0.2 for draw in draws)
+    assert 0.11 < sum(draws) / 200 < 0.14
 
 
 def test_the_journal_and_the_summary_are_served_as_json() -> None:
