@@ -109,7 +109,7 @@ class Account:
 
     def rebuild(self) -> None:
         """Something other than a charge has changed: collect anew what the hot path reads."""
-        self._tell()
+        self.tell()
         self.buckets = tuple(bucket for meter in self.meters.values() for bucket in meter.buckets)
         self.requests = self.tokens = NONE_KNOWN
         calm = self.cooldown.ready and not self.pools
@@ -121,7 +121,7 @@ class Account:
 
     def reconfigure(self, new: "Account", now: float) -> None:
         """Take over a fresh account's limits and pools. What was spent stays spent; what is closed is tried again."""
-        self._tell()
+        self.tell()
         for name, meter in new.meters.items():
             old = self.meters.get(name)
             if old is None:
@@ -164,7 +164,7 @@ class Account:
 
     def _look(self, cost: Cost, now: float) -> bool:
         """Ask the buckets; if it fits, remember what is left at the least: requests, and tokens of whatever unit."""
-        self._tell()
+        self.tell()
         requests, tokens = UNTOLD, MANY
         for bucket in self.buckets:
             unit = bucket.unit
@@ -178,7 +178,7 @@ class Account:
         self.requests, self.tokens = requests, tokens
         return True
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Tell the buckets of every charge that was only noted so far."""
         if not (page := self.page):
             return
@@ -222,7 +222,7 @@ class Account:
 
     def spend(self, meter: Meter, amount: float, now: float) -> None:
         """Take something out of one quota alone: somebody else has used it."""
-        self._tell()
+        self.tell()
         meter.bucket.spend(amount, now)
         self.rebuild()
 
@@ -255,7 +255,7 @@ class Account:
         """When a call of this cost may start: not after `now` if it may at once, infinity if not by itself."""
         if self.in_flight >= self.concurrency:
             return math.inf
-        self._tell()
+        self.tell()
         instant = self.opens_at(now)
         for bucket in self.buckets:
             amount = cost[bucket.unit]
@@ -282,7 +282,7 @@ class Account:
         if self.in_flight >= self.concurrency:
             quota = "concurrency" if model == self.name else f"{self.name}.concurrency"
             found.append(Skipped(model=model, reason=Reason.CONCURRENCY, retry_at=math.inf, quota=quota))
-        self._tell()
+        self.tell()
         for bucket in self.buckets:
             amount = cost[bucket.unit]
             if amount > bucket.ceiling:
@@ -328,7 +328,7 @@ class Account:
 
     def _bound(self, cost: Cost, now: float) -> float:
         opens = self.opens_at(now) if self.cooldown.state is State.COOLING else now
-        self._tell()
+        self.tell()
         alone = cost[0] <= 1  # a single request may be larger than a careful guess of the capacity
         amounts = [allowed(cost[one.unit], one) if alone else cost[one.unit] for one in self.buckets]
         return max([opens, *(one.when(amount, now) for one, amount in zip(self.buckets, amounts, strict=True))])
@@ -359,7 +359,7 @@ class Account:
 
     def used(self, now: float) -> float:
         """The fraction (0..1, more in debt) of its tightest limit that is used."""
-        self._tell()
+        self.tell()
         most = self.in_flight / self.concurrency
         for bucket in self.buckets:
             if bucket.capacity and (share := 1.0 - bucket.level(now) / bucket.capacity) > most:
@@ -370,14 +370,14 @@ class Account:
 
     def level(self, meter: Meter, now: float) -> float:
         """What is left of one quota."""
-        self._tell()
+        self.tell()
         return meter.bucket.level(now)
 
     # -- what `learning` asks for --------------------------------------------------------------------------------------
 
     def add_meter(self, quota: Quota, now: float) -> Meter:
         """A quota that nobody configured."""
-        self._tell()
+        self.tell()
         meter = self.meters[quota.name] = self._make(quota, now)
         meter.stated = True
         return meter
@@ -390,13 +390,13 @@ class Account:
 
     def fullest(self, now: float) -> Meter | None:
         """The quota of less than a day that has the least left."""
-        self._tell()
+        self.tell()
         meters = [meter for meter in self.meters.values() if not meter.quota.daily and meter.bucket.capacity]
         return min(meters, key=lambda meter: meter.bucket.level(now) / meter.bucket.capacity, default=None)
 
     def teach(self, meter: Meter, learned: Learned, now: float) -> None:
         """Hold one quota to what is known of it now."""
-        self._tell()
+        self.tell()
         meter.apply(learned, now)
         self.rebuild()
 

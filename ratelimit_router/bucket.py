@@ -60,6 +60,10 @@ class Bucket(Protocol):
         """
         ...
 
+    def supply(self, now: float, until: float) -> float:
+        """The most that can be spent from `now` to `until`, each token as early as possible: the inverse of `when`."""
+        ...
+
     def spend(self, amount: float, at: float) -> None:
         """Take `amount` out, whether it fits or not. Spends are told in the order of their instants."""
         ...
@@ -127,6 +131,15 @@ class ContinuousBucket:
         if slack < 0:  # several requests in a row: the refill goes on while they are sent
             return max(self._full_at, now) - slack
         return max(self._full_at - slack + self._guard, now)
+
+    def supply(self, now: float, until: float) -> float:
+        """See `Bucket`."""
+        if math.isinf(self._interval) or self.capacity <= 0:
+            return 0.0
+        full_at = max(self._full_at, now)
+        if until < full_at:  # the last of what is missing comes back a guard late
+            return max(self.capacity - (full_at - until + self._guard) / self._interval, 0.0)
+        return self.capacity + (until - full_at) / self._interval
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
@@ -225,6 +238,16 @@ class RollingBucket:
             return now + laps * self.period
         return max(self._instants[self._bringing(missing)] + self.period, now) + laps * self.period
 
+    def supply(self, now: float, until: float) -> float:
+        """See `Bucket`."""
+        room = self.level(now)
+        laps, rest = divmod(until - now, self.period)
+        back = bisect_right(self._instants, now + rest - self.period, self._first)
+        if back > self._first:
+            self._add_up(back, math.inf)
+            room += self._coming[back - 1] - (self._coming[self._first - 1] if self._first else 0.0)
+        return max(laps * self.capacity + min(room, self.capacity), 0.0)
+
     def _bringing(self, missing: float) -> int:
         """The spend that brings the last of `missing` when it comes back."""
         totals, first = self._coming, self._first
@@ -311,6 +334,14 @@ class CalendarBucket:
             return math.inf
         laps = max(math.ceil((amount - max(self._room, 0.0)) / self.capacity) - 1, 0)
         return self._resets_at + laps * self.period
+
+    def supply(self, now: float, until: float) -> float:
+        """See `Bucket`."""
+        room = self.level(now)
+        if until < self._resets_at:
+            return max(room, 0.0)
+        resets = (until - self._resets_at) // self.period + 1
+        return max(room, 0.0) + resets * self.capacity
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""

@@ -53,6 +53,8 @@ class Catalogue:
         self._dispatcher.pools = self._store.pools
         gone = self._configure_lines() + self._configure_custom()
         self._dispatcher.lines = self.lines
+        if (guide := self._dispatcher.guide) is not None:
+            guide.reconfigured(gone)
         for line in gone:
             self._dispatcher.dismiss(line, partial(UnknownTier, line.name, tuple(self.lines)))
         self._dispatcher.drain()

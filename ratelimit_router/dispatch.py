@@ -29,6 +29,7 @@ from ratelimit_router.tally import Tally
 
 if TYPE_CHECKING:
     from ratelimit_router.events import Observer
+    from ratelimit_router.guidance import Guide
 
 __all__ = ["Dispatcher"]
 
@@ -57,6 +58,7 @@ class Dispatcher:
         self.lines: dict[str, Line] = {}
         self.find_line: Callable[[Chain], Line]  # whoever keeps the lines; knows chains of one's own, too
         self.queue = Queue()
+        self.guide: Guide | None = None  # once somebody has announced a batch
         self.tally = Tally()
         self.closed = False
         self.quiet = not self.herald.heard
@@ -76,6 +78,8 @@ class Dispatcher:
         if self.queue.length or self.closed:
             return False
         now = self.clock()
+        if self.guide:
+            self.guide.steer(now)
         candidate = pick(line.steps, cost, now, reach, avoid)
         if candidate is None:
             return False
@@ -105,7 +109,8 @@ class Dispatcher:
         self._check_open()
         now = self.clock()
         timeout, patience, priority = wish
-        patience = line.patience if patience is None else patience
+        if patience is None:
+            patience = 0.0 if line.steered else line.patience
         deadline = math.inf if timeout is None else now + timeout
         if (refusal := self._in_vain(line, cost, priority, now, deadline)) is not None:
             raise self._told(line, refusal)
@@ -172,6 +177,8 @@ class Dispatcher:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
         candidate.account.start(lease, cost, now)
         lease.hold(candidate, waited, passed)
+        if self.guide:
+            self.guide.granted(line, candidate)
         if candidate.depth:
             self._fell_back(line, candidate, passed, now)
         self.announce(lease)
@@ -211,13 +218,18 @@ class Dispatcher:
         self.herald.hold()
         try:
             now = self._now = max(self.clock(), at)
-            self._set_timer(min(self._serve(now), self.queue.next_alarm()), now)
+            wake = self._serve(now)
+            if self.guide and self.queue.length:
+                wake = min(wake, self.guide.look_again(now))
+            self._set_timer(min(wake, self.queue.next_alarm()), now)
         finally:
             self._draining = False
             self._be_quiet()
             self.herald.release()
 
     def _serve(self, now: float) -> float:
+        if self.guide:
+            self.guide.steer(now)
         due = list(self.queue.due(now))
         wake = self.queue.serve(now, self._hand_over, self._give_up)
         if late := [waiter for waiter in due if waiter.lane >= 0]:  # whoever is served at the deadline is in time
@@ -228,7 +240,7 @@ class Dispatcher:
         return wake
 
     def _be_quiet(self) -> None:
-        self.quiet = not (self.queue.length or self.herald.heard or self.closed)
+        self.quiet = not (self.queue.length or self.herald.heard or self.closed or self.guide)
 
     def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
         ticket, now = cast(Ticket, waiter), self._now  # for which it was chosen; the clock may be a rounding behind
@@ -297,6 +309,8 @@ class Dispatcher:
         outcome = error if isinstance(error, Outcome) else self._classify(lease.model, error)
         if lease.end():
             self.herald.hold()
+            if self.guide:
+                self.guide.failed(lease.candidate)
             if self._after.failed(lease, outcome):
                 self._replan(self.clock())
             self.drain()
@@ -310,6 +324,8 @@ class Dispatcher:
 
     def _replan(self, now: float) -> None:
         """Something closed: whoever would rather wait looks again at whether that is still worth it."""
+        if self.guide:
+            self.guide.stale()
         for line in self.queue.lines:
             for waiter in [one for lane in line.lanes[:-1] for one in lane]:
                 if (lane := still_worth_waiting(waiter, now)) != waiter.lane:
@@ -320,6 +336,16 @@ class Dispatcher:
         key = (model.provider, model.key)
         names = [name for name, one in self.models.items() if (one.provider, one.key) == key != (None, None)]
         return [self.accounts[name] for name in names]
+
+    # -- batches -------------------------------------------------------------------------------------------------------
+
+    def guided(self) -> "Guide":
+        """What steers batches. Most routers never have one, so it is imported when it is asked for."""
+        if self.guide is None:
+            from ratelimit_router.guidance import Guide
+
+            self.guide = Guide(self.find_line, self.drain)
+        return self.guide
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -148,6 +148,7 @@ class Line:
         "patience",
         "reach",
         "served",
+        "steered",
         "steps",
         "stride",
     )
@@ -155,6 +156,7 @@ class Line:
     def __init__(self, name: str, chain: tuple[Step, ...], steps: Steps, *, weight: float = 1.0, patience: float = 0.0):
         self.name = name
         self._take_steps(chain, steps)
+        self.steered = False
         self.behave(patience=patience, weight=weight)
         self.served = 0.0  # virtual time: what it has been served, over its weight
         self.lanes = [Lane(depth) for depth in range(len(steps))]
@@ -169,8 +171,14 @@ class Line:
     def behave(self, *, patience: float, weight: float) -> None:
         """How long a better step is waited for, and the share when several lines wait for the same models."""
         self.patience = patience
-        self.reach = 0 if patience else -1  # the steps that a newcomer may take without a look at the forecast
         self.stride = 1.0 / weight
+        self.steer(self.steered)
+
+    def steer(self, steered: bool) -> None:
+        """Whether a plan says who waits for which step, in place of patience."""
+        self.steered = steered
+        # The steps that a newcomer may take without a look at the forecast.
+        self.reach = 0 if self.patience and not steered else -1
 
     def change_steps(self, chain: tuple[Step, ...], steps: Steps) -> None:
         """Another chain from now on. Everybody keeps the place in line; who would take any step still does."""
@@ -331,7 +339,7 @@ class Queue:
         """Reserve the model that will serve a blocked head first. (One that is free after all; when; is there hope)"""
         first, instant, hope = None, math.inf, False
         for one in (one for step in head.line.steps[: head.lane + 1] for one in step):
-            if is_reserved(one.account, self.reserved):
+            if one.share <= 0 or is_reserved(one.account, self.reserved):
                 hope = True
                 continue
             free_at = one.account.free_at(head.cost, now)

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Free, but an earlier waiter of another line is about to be served by it."""
     PREFERRED = "preferred"
     """Not looked at: an earlier step is expected to be free within the patience."""
+    PLANNED = "planned"
+    """Free, but the plan of a batch has another use for it."""
     TOO_LARGE = "too_large"
     """The request is larger than a bucket's whole capacity: it can never fit here."""
     NO_QUOTA = "no_quota"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import random
 
     from ratelimit_router.events import Observer
+    from ratelimit_router.guidance import Batch
     from ratelimit_router.messages import Chunk, Reply, Request, Usage
     from ratelimit_router.provider import Provider
     from ratelimit_router.snapshot import RouterSnapshot
@@ -141,6 +142,22 @@ class Router:
     def eta(self, chain: Chain, *, tokens: "int | Usage" = 0) -> float:
         """Seconds until a model would be free for a newcomer; 0.0 = now, infinity = not by itself, or not yet known."""
         return self._dispatcher.eta(self._line(chain), cost_of(tokens))
+
+    # -- a batch of calls ----------------------------------------------------------------------------------------------
+
+    def batch(
+        self, calls: Mapping[str, int], *, tokens: "Mapping[str, int | Usage] | None" = None, slack: float = 0.0
+    ) -> "Batch":
+        """`with router.batch({"hot": 300, "bulk": 2_000}, slack=0.1): ...` announces calls that are to come.
+
+        While it is open, a plan that is made anew every few seconds says which tier may take which model, so that all
+        of it ends as early as possible and, within `slack` (a share of the least time), as many calls as possible get
+        an early step of their chain. `calls`: how many, by tier (0: as they come; the plan counts who is in line).
+        `tokens`: what one will use on average, as for `route`. The tiers' patience does not hold meanwhile.
+
+        Raises UnknownTier, and ConfigError without the extra `[plan]` or for numbers that make no sense.
+        """
+        return self._dispatcher.guided().batch(calls, tokens or {}, slack)
 
     # -- retry along the chain -----------------------------------------------------------------------------------------
 

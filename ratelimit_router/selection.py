@@ -4,6 +4,7 @@ A chain is walked in order and the first step with a free model wins. Among equa
 taken, ties by least recently chosen, so that load spreads from the first request on.
 """
 
+import math
 from collections.abc import Collection, Iterator
 
 from ratelimit_router.account import NEVER, Account
@@ -15,13 +16,17 @@ __all__ = ["Candidate", "Steps", "hopeless", "is_reserved", "pick", "reasons", "
 
 
 class Candidate:
-    """One model at one place of one chain, and how often it was chosen there."""
+    """One model at one place of one chain, and how often it was chosen there.
 
-    __slots__ = ("account", "chosen", "depth", "model", "tier")
+    `share`: how many calls of this chain a plan still lets it take; infinity without a plan.
+    """
+
+    __slots__ = ("account", "chosen", "depth", "model", "share", "tier")
 
     def __init__(self, model: Model, account: Account, tier: str, depth: int):
         self.model, self.account, self.tier, self.depth = model, account, tier, depth
         self.chosen = 0
+        self.share = math.inf
 
 
 Steps = tuple[tuple[Candidate, ...], ...]
@@ -37,11 +42,15 @@ def pick(
             return None
         if len(step) == 1:
             candidate = step[0]
-            if candidate.account.fits(cost, now) and not is_reserved(candidate.account, reserved):
+            if _free(candidate, cost, now, reserved):
                 return candidate
-        elif free := [one for one in step if one.account.fits(cost, now) and not is_reserved(one.account, reserved)]:
+        elif free := [one for one in step if _free(one, cost, now, reserved)]:
             return min(free, key=lambda one: _headroom(one.account, now))
     return None
+
+
+def _free(one: Candidate, cost: Cost, now: float, reserved: Collection[Account]) -> bool:
+    return one.account.fits(cost, now) and one.share > 0 and not is_reserved(one.account, reserved)
 
 
 def is_reserved(account: Account, reserved: Collection[Account]) -> bool:
@@ -61,9 +70,15 @@ def reasons(
         for one in step:
             found = one.account.blocked(cost, now)
             if found is None:
-                reason = Reason.RESERVED if is_reserved(one.account, reserved) else Reason.PREFERRED
+                reason = _why_free(one, reserved)
                 found = Skipped(model=one.model.name, reason=reason, retry_at=now)
             yield one, found
+
+
+def _why_free(one: Candidate, reserved: Collection[Account]) -> Reason:
+    if one.share <= 0:
+        return Reason.PLANNED
+    return Reason.RESERVED if is_reserved(one.account, reserved) else Reason.PREFERRED
 
 
 def skipped(

@@ -1,20 +1,22 @@
 """Ways to bring tasks to services: ours.
 
 `greedy`: the router as it is, every task by itself along its chain.
+`guided`: the same, and what arrives at the start of a load is announced as a batch.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from ratelimit_router.events import Cooled, Event
 from ratelimit_router.messages import Usage
 from ratelimit_router.router import Router
+from ratelimit_router.simulation.lab import Policy
 from ratelimit_router.simulation.run import Cooling, Run
 from ratelimit_router.simulation.scenario import Scenario, Task
 from ratelimit_router.simulation.services import Services
 
-__all__ = ["Routed", "greedy"]
+__all__ = ["OURS", "greedy", "guided"]
 
 ATTEMPTS = 5
 """Failures other than rejections that a task survives."""
@@ -72,6 +74,39 @@ class Routed:
         await self.router.aclose()
 
 
+class Guided(Routed):
+    """The same, under a batch that is open from the beginning to the end."""
+
+    def __init__(self, scenario: Scenario, services: Services, tasks: Sequence[Task], run: Run):
+        super().__init__(scenario, services, run)
+        known = [task for task in tasks if task.arrives <= 0.0]
+        calls = {load.tier: sum(task.tier == load.tier for task in known) for load in scenario.loads}
+        tokens = {tier: _mean([task for task in known if task.tier == tier]) for tier, count in calls.items() if count}
+        self._batch = self.router.batch(calls, tokens=tokens, slack=scenario.slack)
+        self._batch.__enter__()
+
+    async def aclose(self) -> None:
+        """See `lab.Client`."""
+        self._batch.__exit__(None, None, None)
+        await super().aclose()
+
+
+def _mean(tasks: Sequence[Task]) -> Usage:
+    return Usage(
+        input_tokens=round(sum(task.estimated_input for task in tasks) / len(tasks)),
+        output_tokens=round(sum(task.estimated_output for task in tasks) / len(tasks)),
+    )
+
+
 def greedy(scenario: Scenario, services: Services, tasks: Sequence[Task], run: Run) -> Routed:
     """The router as it is."""
     return Routed(scenario, services, run)
+
+
+def guided(scenario: Scenario, services: Services, tasks: Sequence[Task], run: Run) -> Guided:
+    """The router with a plan."""
+    return Guided(scenario, services, tasks, run)
+
+
+OURS: Mapping[str, Policy] = {"greedy": greedy, "guided": guided}
+"""By name."""

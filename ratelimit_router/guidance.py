@@ -1,0 +1,268 @@
+"""A batch under way: every few seconds a plan says how many calls of which line go to which model.
+
+What the plan leaves of a line's share in a model is kept on the candidate (`Candidate.share`); once it is used up the
+line does not take that model, free or not, until the next plan. Everything else is as without a batch: the order in a
+line, weights, reservations. Lines of no batch are not steered, and see no plan.
+
+What it does badly: it plans for the backlog, not for calls that nobody has announced.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ratelimit_router.account import Account
+from ratelimit_router.bucket import UNITS, Bucket, Cost
+from ratelimit_router.errors import ConfigError
+from ratelimit_router.lease import cost_of
+from ratelimit_router.planner import Option, Plan, Supply, plan, require_solver
+from ratelimit_router.queue import Line
+from ratelimit_router.selection import Candidate
+
+if TYPE_CHECKING:
+    from ratelimit_router.messages import Usage
+
+__all__ = ["Batch", "Guide"]
+
+EVERY = 5.0
+"""Seconds after which a plan is made anew..."""
+SOONEST = 1.0
+"""...and the least between two, when something has changed, or a model is free that the plan forbids."""
+PART = 0.02
+"""...but in a long run plans are as far apart as this part of what is left of it."""
+LEAST_SHARE = 1e-3
+"""Calls. What is left of a share below this is rounding."""
+UNKNOWN_HOLD = 1.0
+"""Seconds that a call is taken to last while none has ended yet."""
+MOST = 10**12
+"""More than any backlog."""
+LOWEST = -(2**62)
+"""A priority that everybody in line comes before."""
+
+log = logging.getLogger("ratelimit_router")
+
+
+class Batch:
+    """Calls that are to come, announced: while it is open, a plan steers their tiers. Made by `Router.batch`.
+
+    Enter it (`with` or `async with`) before the first call and leave it after the last.
+    """
+
+    def __init__(self, guide: "Guide", calls: Mapping[str, int], costs: Mapping[str, Cost], slack: float):
+        self._guide, self.calls, self.costs, self.slack = guide, calls, costs, slack
+
+    def __enter__(self) -> Self:
+        self._guide.open(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._guide.close(self)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class Steered:
+    """One line while a batch is open: `ahead` calls are announced and not granted yet, of about `cost` each."""
+
+    def __init__(self, line: Line, ahead: float, cost: Cost):
+        self.line, self.ahead, self.cost = line, ahead, cost
+
+    def demand(self) -> tuple[float, Cost]:
+        """Calls to come, and the mean cost of one."""
+        waiting = float(self.line.length)
+        calls = max(self.ahead, waiting)
+        if not waiting:
+            return calls, self.cost
+        sums = [lane.ahead(LOWEST) for lane in self.line.lanes]
+        rest = calls - waiting
+        mean = [(sum(one[unit] for one in sums) + rest * self.cost[unit]) / calls for unit in range(len(UNITS))]
+        return calls, (mean[0], mean[1], mean[2], mean[3])
+
+
+class Guide:
+    """Keeps the plan of a router. `find_line`: of a tier. `drain`: see `Dispatcher`."""
+
+    def __init__(self, find_line: Callable[[str], Line], drain: Callable[[], None]):
+        self._find, self._drain = find_line, drain
+        self._batches: list[Batch] = []
+        self._steered: dict[Line, Steered] = {}
+        self._due = self._latest = -math.inf
+        self.plan: Plan | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+    # -- what is to be steered -----------------------------------------------------------------------------------------
+
+    def batch(self, calls: Mapping[str, int], tokens: "Mapping[str, int | Usage]", slack: float) -> Batch:
+        """A batch to be entered. Raises UnknownTier, and ConfigError for numbers that make no sense."""
+        require_solver()
+        if not 0 <= slack < math.inf:
+            raise ConfigError(f"must be 0 or more, a share of the least time, not {slack}", key="slack")
+        for tier, count in calls.items():
+            self._find(tier)
+            if not isinstance(count, int) or not 0 <= count <= MOST:
+                raise ConfigError(f"must be how many calls are to come, not {count!r}", key=f"calls.{tier}")
+        if unknown := set(tokens) - set(calls):
+            raise ConfigError("is not among the calls of the batch", key=f"tokens.{min(unknown)}")
+        return Batch(self, dict(calls), {tier: cost_of(each) for tier, each in tokens.items()}, slack)
+
+    def open(self, batch: Batch) -> None:
+        """From now on its tiers are steered."""
+        self._batches.append(batch)
+        for tier, calls in batch.calls.items():
+            line = self._find(tier)
+            steered = self._steered.setdefault(line, Steered(line, 0.0, batch.costs.get(tier, (1, 0, 0, 0))))
+            steered.ahead += calls
+            line.steer(True)
+        self.stale()
+        self._drain()
+
+    def close(self, batch: Batch) -> None:
+        """It is over. Lines that no other batch is about are free again."""
+        self._batches.remove(batch)
+        kept = {tier for one in self._batches for tier in one.calls}
+        for line in [one for one in self._steered if one.name not in kept]:
+            self._forget(line)
+        self.stale()
+        self._drain()
+
+    def reconfigured(self, gone: Iterable[Line]) -> None:
+        """Chains have changed, and these lines are no longer there."""
+        for line in gone:
+            self._forget(line)
+        self._due = -math.inf
+
+    def _forget(self, line: Line) -> None:
+        if self._steered.pop(line, None) is not None:
+            line.steer(False)
+            _release([line])
+
+    def stale(self) -> None:
+        """Something has changed that the plan does not know."""
+        self._due = min(self._due, self._latest + SOONEST)
+
+    def granted(self, line: Line, candidate: Candidate) -> None:
+        """A call has got its lease."""
+        candidate.share -= 1.0
+        if (steered := self._steered.get(line)) is not None and steered.ahead > 0:
+            steered.ahead -= 1.0
+
+    def failed(self, candidate: Candidate) -> None:
+        """A call has to be made again."""
+        for line, steered in self._steered.items():
+            if line.name == candidate.tier:
+                steered.ahead += 1.0
+
+    # -- the plan ------------------------------------------------------------------------------------------------------
+
+    def steer(self, now: float) -> None:
+        """Make the plan anew if it is time."""
+        if now < self._due or not self._batches:
+            return
+        self._latest = now
+        self.plan = self._make(now)
+        left = self.plan.horizon if self.plan is not None else 0.0
+        self._due = now + max(EVERY, PART * left)
+
+    def look_again(self, now: float) -> float:
+        """Everybody was served who could be: when to look again for the others, whom the plan may keep from a model."""
+        if any(self._idle(line, now) for line in self._steered if line.length):
+            self._due = min(self._due, max(self._latest + SOONEST, now))
+        return self._due
+
+    def _idle(self, line: Line, now: float) -> bool:
+        head = line.heads()[0]
+        return any(one.share <= LEAST_SHARE and one.account.fits(head.cost, now) for step in line.steps for one in step)
+
+    def _make(self, now: float) -> Plan | None:
+        found = [(one, *one.demand()) for one in self._steered.values()]
+        backlog = [(one.line, calls, cost) for one, calls, cost in found if calls > 0]
+        _release([one.line for one, _, _ in found])
+        if not backlog:
+            return None
+        problem, slack = Problem(backlog, now), min(batch.slack for batch in self._batches)
+        try:
+            made = plan(problem.demands, problem.options, problem.supplies, slack=slack)
+        except ArithmeticError as error:
+            log.warning("no plan could be made, so each line takes what is free: %s", error)
+            return None
+        if made is not None:
+            for candidate, share in zip(problem.candidates, made.shares, strict=True):
+                candidate.share = share if share > LEAST_SHARE else 0.0
+        return made
+
+
+class Problem:
+    """The backlog and the models, as the planner wants them."""
+
+    def __init__(self, backlog: Iterable[tuple[Line, float, Cost]], now: float):
+        self.demands: list[float] = []
+        self.options: list[Option] = []
+        self.candidates: list[Candidate] = []
+        self.supplies: list[Supply] = []
+        self._now = now
+        self._places: dict[Account, list[tuple[int, int]]] = {}
+        for line, calls, cost in backlog:
+            self.demands.append(calls)
+            for one in (one for step in line.steps for one in step):
+                if not one.account.hopeless(cost):
+                    self.candidates.append(one)
+                    self.options.append(Option(len(self.demands) - 1, one.depth, tuple(self._uses(one.account, cost))))
+
+    def _uses(self, model: Account, cost: Cost) -> list[tuple[int, float]]:
+        places = [place for account in (model, *model.pools) for place in self._places_of(account)]
+        return [(place, cost[unit]) for place, unit in places if cost[unit]]
+
+    def _places_of(self, account: Account) -> list[tuple[int, int]]:
+        """Where the supplies of an account stand, and what unit each counts."""
+        if (places := self._places.get(account)) is None:
+            places = self._places[account] = []
+            for unit, supply in supplies(account, self._now):
+                places.append((len(self.supplies), unit))
+                self.supplies.append(supply)
+        return places
+
+
+def supplies(account: Account, now: float) -> Iterator[tuple[int, Supply]]:
+    """Everything that an account can give from `now` on, with the unit that it counts."""
+    account.tell()
+    opens = account.opens_at(now)
+    if math.isinf(opens):  # a probe is out, and nobody knows when it will be back
+        opens = now + (account.hold or UNKNOWN_HOLD)
+    for bucket in account.buckets:
+        yield bucket.unit, partial(_bucket_supply, bucket, now, opens)
+    if account.concurrency < math.inf:
+        yield 0, partial(_slots_supply, account, now, opens)
+
+
+def _bucket_supply(bucket: Bucket, now: float, opens: float, horizon: float) -> float:
+    until = now + horizon
+    if until < opens:
+        return 0.0
+    afresh = bucket.capacity * (1.0 + (until - opens) / bucket.period)  # what was not spent while closed is lost
+    return min(bucket.supply(now, until), afresh) if opens > now else bucket.supply(now, until)
+
+
+def _slots_supply(account: Account, now: float, opens: float, horizon: float) -> float:
+    if now + horizon < opens:
+        return 0.0
+    free = max(account.concurrency - account.in_flight, 0.0)
+    return free + account.concurrency * (now + horizon - opens) / (account.hold or UNKNOWN_HOLD)
+
+
+def _release(lines: Iterable[Line]) -> None:
+    """Without a plan every line may take any model of its chain."""
+    for candidate in (one for line in lines for step in line.steps for one in step):
+        candidate.share = math.inf
