@@ -12,7 +12,7 @@ from ratelimit_router.toml_file import one_line
 
 __all__ = ["program"]
 
-BUILT_IN = {"check": "ratelimit_router.cli.check:check"}
+BUILT_IN = {"check": "ratelimit_router.cli.check:check", "storm": "ratelimit_router.cli.storm:storm"}
 """The router's own commands; those of other distributions come by entry point."""
 
 

@@ -1,0 +1,168 @@
+"""`ratelimit-router storm`: how near to what is possible do policies come, and what do they break on the way?"""
+
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from ratelimit_router.cli.storm_play import Played, Storm, play_all, storm_scenario
+from ratelimit_router.cli.storm_request import (
+    FIRST_SEED,
+    SEEDS,
+    requested_policies,
+    requested_sources,
+    requested_storms,
+)
+from ratelimit_router.cli.storm_table import show_list, show_summaries
+from ratelimit_router.errors import ConfigError
+from ratelimit_router.simulation.measures import Measures, summarize
+from ratelimit_router.simulation.rivals.registry import POLICIES
+from ratelimit_router.simulation.run import Run
+
+__all__ = ["storm"]
+
+_EPILOG = """\b
+Examples:
+  ratelimit-router storm                         every family, our policies, 5 seeds each
+  ratelimit-router storm outage --seeds 50       one family, as the project reports it
+  ratelimit-router storm plain --policy greedy --policy tenacity --policy aiolimiter
+  ratelimit-router storm plain --report storm.html   pictures of the first seed of each
+  ratelimit-router storm plain --dump mine.toml  a scenario to start one's own from
+  ratelimit-router storm mine.toml               ... and how it goes with one's own quotas
+  ratelimit-router storm plain --seed 7 --policy greedy --trace run.jsonl
+\b
+Columns: makespan over the least that any scheduler needs (geometric mean, and the worst seed); 429s per
+task (mean, and the worst seed); seconds from arrival to the call that was answered; the share answered by
+the first model of their chain; fairness (1 is first come, first served; 0.5 is chance); tokens spent on
+calls that brought nothing; tasks that failed, and that were left undone.
+\b
+Families were tuned on seeds 0-49 and are reported on seeds 1000-1049.
+Exit status: 1 if a policy of ours left a task failed or undone, 2 for a wrong call.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--seed", type=click.IntRange(min=0), help="The first seed.  [default: 1000, or that of the file]")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, from the first on.  [default: 5]")
+@click.option("--policy", "policies", multiple=True, metavar="NAME", help="Compare this policy (may be repeated).")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a scenario, seed and policy.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write pictures as one HTML file.")
+@click.option("--no-bound", is_flag=True, help="Do not compare with what is possible; needs no SciPy.")
+@click.option("--frontier", is_flag=True, help="Also compare first choices with the most possible in the same time.")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many processes.  [default: one a core]")
+@click.option("--list", "as_list", is_flag=True, help="Show every family and policy, and stop.")
+@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write one run as lines of JSON.")
+@click.option("--dump", type=click.Path(path_type=Path, dir_okay=False), help="Write the scenario as TOML, and stop.")
+def storm(
+    *,
+    scenarios: tuple[str, ...],
+    seed: int | None,
+    seeds: int | None,
+    policies: tuple[str, ...],
+    as_json: bool,
+    report: Path | None,
+    no_bound: bool,
+    frontier: bool,
+    jobs: int | None,
+    as_list: bool,
+    trace: Path | None,
+    dump: Path | None,
+) -> None:
+    """Play storms in virtual time and measure how policies weather them.
+
+    SCENARIO is the name of a family (--list shows them; without any, all are played) or a scenario file (.toml or
+    .json). The router is the real one; the services, and the time, are simulated: hours take seconds, and the same
+    seed gives the same figures on every machine.
+    """
+    if as_list:
+        show_list()
+        return
+    sources = requested_sources(scenarios)
+    if dump is not None:
+        _dump(sources, seed, dump)
+        return
+    storms = requested_storms(
+        sources,
+        seed,
+        seeds or (1 if trace else SEEDS),
+        requested_policies(policies),
+        keep=bool(report or trace),
+        bound=not no_bound,
+        frontier=frontier,
+    )
+    if trace is not None and len(storms) * len(storms[0].policies) > 1:
+        raise ConfigError("holds one run: name one scenario, one --policy and one seed", key="--trace")
+    try:
+        _require(bound=not no_bound, report=report is not None)
+        played = _play(storms, jobs or os.cpu_count() or 1)
+        _write([run for each in played for run in each.runs], trace, report)
+    except ImportError as error:
+        raise _missing(error) from error
+    measures = [one for each in played for one in each.measures]
+    if as_json:
+        click.echo(json.dumps([one.as_dict() for one in measures], indent=2))
+    else:
+        show_summaries(summarize(measures), by_tier=len(sources) == 1)
+    _judge(measures)
+
+
+def _play(storms: Sequence[Storm], jobs: int) -> list[Played]:
+    """Play them all, with a progress bar where somebody sees it."""
+    console = Console(stderr=True)
+    outcomes = play_all(storms, jobs)
+    bar = track(outcomes, "storms", len(storms), console=console, transient=True, disable=not console.is_terminal)
+    return list(bar)
+
+
+def _require(*, bound: bool, report: bool) -> None:
+    """Raises ImportError now rather than after minutes of play."""
+    for wanted, module in ((bound, "bound"), (report, "report")):
+        if wanted:
+            importlib.import_module(f"ratelimit_router.simulation.{module}")
+
+
+def _missing(error: ImportError) -> ConfigError:
+    """One line that names the extra. Raises the error itself if it is our own module that is missing."""
+    if "pip install" in str(error):
+        return ConfigError(str(error))
+    if error.name is None or error.name.startswith("ratelimit_router"):
+        raise error
+    return ConfigError(f"storm needs {error.name}: pip install 'ratelimit-router[storm]'")
+
+
+def _write(runs: Sequence[Run], trace: Path | None, report: Path | None) -> None:
+    if trace is not None:
+        _write_text(trace, "".join(f"{line}\n" for line in runs[0].trace()))
+    if report is not None:
+        from ratelimit_router.simulation.report import write_report  # needs matplotlib
+
+        write_report(runs, report)
+
+
+def _dump(sources: Sequence[str | Path], seed: int | None, path: Path) -> None:
+    if len(sources) > 1:
+        raise ConfigError("holds one scenario: name it", key="--dump")
+    from ratelimit_router.simulation.scenario_file import dump_scenario  # needs tomli-w
+
+    first = FIRST_SEED if isinstance(sources[0], str) and seed is None else seed
+    _write_text(path, dump_scenario(storm_scenario(sources[0], first)))
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror or error}", file=str(path)) from error
+
+
+def _judge(measures: Sequence[Measures]) -> None:
+    """Exit status 1 if a policy of ours left something undone."""
+    ours = [one for one in measures if POLICIES[one.policy].ours]
+    if any(one.failed or one.unfinished for one in ours):
+        click.get_current_context().exit(1)

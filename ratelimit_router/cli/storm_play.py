@@ -1,0 +1,77 @@
+"""Plays storms, in several processes if asked, and hands back the figures in the order in which they were asked for."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from ratelimit_router.simulation.families import family
+from ratelimit_router.simulation.lab import play
+from ratelimit_router.simulation.measures import Measures, measure
+from ratelimit_router.simulation.rivals.registry import POLICIES
+from ratelimit_router.simulation.run import Run
+from ratelimit_router.simulation.scenario import Scenario
+
+__all__ = ["Played", "Storm", "play_all", "play_storm", "storm_scenario"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """One storm to be played under each of `policies`. `source`: a family's name, or a file.
+
+    `bound`, `frontier`: find the least makespan, the most first choices. `keep`: hand the runs back, too.
+    """
+
+    source: str | Path
+    seed: int
+    policies: tuple[str, ...]
+    bound: bool = True
+    frontier: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What came of one storm, by policy in the order that was asked for; `runs` only if they are wanted."""
+
+    measures: tuple[Measures, ...]
+    runs: tuple[Run, ...] = ()
+
+
+def storm_scenario(source: str | Path, seed: int | None) -> Scenario:
+    """A family's scenario, or a file's with that seed (None: its own). Raises ConfigError."""
+    if isinstance(source, str):
+        return family(source, seed or 0)
+    from ratelimit_router.simulation.scenario_file import load_scenario
+
+    scenario = load_scenario(source)
+    return scenario if seed is None else replace(scenario, seed=seed)
+
+
+def play_storm(storm: Storm) -> Played:
+    """Play it here and now. Raises ImportError where an extra is missing; it names the extra."""
+    scenario = storm_scenario(storm.source, storm.seed)
+    runs = [play(scenario, POLICIES[name].policy, name, watch=storm.keep) for name in storm.policies]
+    return Played(measures=tuple(_measured(scenario, runs, storm)), runs=tuple(runs) if storm.keep else ())
+
+
+def play_all(storms: Sequence[Storm], processes: int) -> Iterator[Played]:
+    """Each storm's outcome, in the order of `storms`, however many processes play them."""
+    if min(processes, len(storms)) <= 1:
+        yield from map(play_storm, storms)
+        return
+    with ProcessPoolExecutor(min(processes, len(storms)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(play_storm, storms)
+
+
+def _measured(scenario: Scenario, runs: Sequence[Run], storm: Storm) -> Iterator[Measures]:
+    if not storm.bound:
+        yield from map(measure, runs)
+        return
+    from ratelimit_router.simulation.bound import fluid_bound, frontier  # needs SciPy
+
+    tasks = scenario.tasks()
+    bound = fluid_bound(scenario, tasks)
+    for run in runs:
+        yield measure(run, bound, frontier(scenario, run.makespan, tasks) if storm.frontier else None)

@@ -1,0 +1,1 @@
+"""Other people's ways to bring tasks to services, as they write them, beside ours: `registry.POLICIES` has them all."""
