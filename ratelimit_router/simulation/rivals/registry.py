@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratelimit_router.simulation.lab import Client, Policy
-from ratelimit_router.simulation.policies import greedy
+from ratelimit_router.simulation.policies import OURS
 from ratelimit_router.simulation.run import Run
 from ratelimit_router.simulation.scenario import Scenario, Task
 from ratelimit_router.simulation.services import Services
 
 __all__ = ["POLICIES", "PolicyEntry"]
-
-OURS: Mapping[str, Policy] = {"greedy": greedy}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
