@@ -126,7 +126,7 @@ def skewed_tiers(rng: Random) -> Draft:
     upper, low = names[:first], names[first:]
     tiers = (
         Tier("hot", upper),
-        Tier("standard", (*upper[1:], *low), weight=rng.choice((1.0, 2.0, 3.0))),
+        Tier("standard", (*upper[1:], *low), weight=rng.choice((2.0, 3.0, 5.0))),
         Tier("bulk", low),
     )
     kept = rng.uniform(0.85, 1.0)

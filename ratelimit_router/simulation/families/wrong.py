@@ -49,7 +49,7 @@ def shrinking(rng: Random) -> Draft:
 def outage(rng: Random) -> Draft:
     """One of the two largest models answers 503 for minutes, with or without a hint."""
     draft = base(rng)
-    largest = sorted(draft.services, key=lambda service: service.quotas[-1].amount)[-2:]
+    largest = sorted(draft.services, key=lambda service: service.quotas[0].amount)[-2:]
     struck = rng.choice(largest).name
     start = round(draft.seconds * rng.uniform(0.1, 0.5))
     end = start + rng.randint(90, max(120, round(draft.seconds * 0.35)))
