@@ -98,6 +98,7 @@ class Guide:
         self._batches: list[Batch] = []
         self._steered: dict[Line, Steered] = {}
         self._due = self._latest = -math.inf
+        self._until: float | None = None  # when all is to be done
         self.plan: Plan | None = None
 
     def __bool__(self) -> bool:
@@ -112,8 +113,7 @@ class Guide:
             raise ConfigError(f"must be 0 or more, a share of the least time, not {slack}", key="slack")
         for tier, count in calls.items():
             self._find(tier)
-            if not isinstance(count, int) or not 0 <= count <= MOST:
-                raise ConfigError(f"must be how many calls are to come, not {count!r}", key=f"calls.{tier}")
+            _check_calls(count, f"calls.{tier}")
         if unknown := set(tokens) - set(calls):
             raise ConfigError("is not among the calls of the batch", key=f"tokens.{min(unknown)}")
         return Batch(self, dict(calls), {tier: cost_of(each) for tier, each in tokens.items()}, slack)
@@ -121,6 +121,7 @@ class Guide:
     def open(self, batch: Batch) -> None:
         """From now on its tiers are steered."""
         self._batches.append(batch)
+        self._until = None
         for tier, calls in batch.calls.items():
             line = self._find(tier)
             steered = self._steered.setdefault(line, Steered(line, 0.0, batch.costs.get(tier, (1, 0, 0, 0))))
@@ -191,17 +192,25 @@ class Guide:
         backlog = [(one.line, calls, cost) for one, calls, cost in found if calls > 0]
         _release([one.line for one, _, _ in found])
         if not backlog:
+            self._until = None
             return None
-        problem, slack = Problem(backlog, now), min(batch.slack for batch in self._batches)
+        problem, time = Problem(backlog, now), self._time(now)
         try:
-            made = plan(problem.demands, problem.options, problem.supplies, slack=slack)
+            made = plan(problem.demands, problem.options, problem.supplies, **time)
         except ArithmeticError as error:
             log.warning("no plan could be made, so each line takes what is free: %s", error)
             return None
         if made is not None:
+            self._until = now + made.horizon
             for candidate, share in zip(problem.candidates, made.shares, strict=True):
                 candidate.share = share if share > LEAST_SHARE else 0.0
         return made
+
+    def _time(self, now: float) -> dict[str, float]:
+        """How long it may take: once that is settled it holds, or slack would shrink with what is left to do."""
+        if self._until is None:
+            return {"slack": min(batch.slack for batch in self._batches)}
+        return {"at_least": self._until - now}
 
 
 class Problem:
@@ -233,6 +242,11 @@ class Problem:
                 places.append((len(self.supplies), unit))
                 self.supplies.append(supply)
         return places
+
+
+def _check_calls(count: object, key: str) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST:
+        raise ConfigError(f"must be how many calls are to come, not {count!r}", key=key)
 
 
 def supplies(account: Account, now: float) -> Iterator[tuple[int, Supply]]:

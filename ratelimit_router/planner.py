@@ -6,8 +6,8 @@ sees both. `plan` solves two of them (HiGHS, through SciPy):
 1. The least horizon at which nothing is left over. Supplies grow with the horizon in steps and ramps, so it is found by
    cutting planes: what is left over at some horizon comes with a price for each supply (the dual solution), which tells
    the first horizon at which these supplies could be enough; there it is tried again, until nothing is left.
-2. At that horizon, made longer by `slack`, the split in which as many calls as possible get an early step of their
-   chain.
+2. At that horizon, or a longer one for whoever can wait, the split in which as many calls as possible get an early step
+   of their chain.
 
 It treats calls as fluid and every call of a backlog as its mean, so it must be asked again as things go on.
 """
@@ -62,9 +62,17 @@ def require_solver() -> None:
 
 
 def plan(
-    demands: Sequence[float], options: Sequence[Option], supplies: Sequence[Supply], *, slack: float = 0.0
+    demands: Sequence[float],
+    options: Sequence[Option],
+    supplies: Sequence[Supply],
+    *,
+    slack: float = 0.0,
+    at_least: float = 0.0,
 ) -> Plan | None:
-    """The split of `demands` (calls to come, by backlog) over the options; None if it cannot be done in a week."""
+    """The split of `demands` (calls to come, by backlog) over the options; None if it cannot be done in a week.
+
+    It may take `slack` (a share) longer than the least time, and `at_least` (seconds) in any case.
+    """
     program = _Program(demands, options, len(supplies))
     least = 0.0
     for _ in range(ROUNDS):
@@ -76,7 +84,7 @@ def plan(
         if later > LONGEST:
             return None
         least = max(later, least + CLOSE)
-    horizon = least * (1.0 + slack)
+    horizon = max(least * (1.0 + slack), at_least)
     shares = program.best_choices([supply(horizon) for supply in supplies])
     return Plan(least, horizon, shares) if shares else None
 

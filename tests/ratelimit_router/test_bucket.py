@@ -216,3 +216,23 @@ def test_make_bucket_knows_every_kind() -> None:
         seen[refill] = made = make_bucket(quota, 0.0, next_reset, name="pool.output_tpm")
         assert isinstance(made, cls)
         assert (made.name, made.unit, made.capacity, made.period) == ("pool.output_tpm", 2, 9, 60.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(steps=STEPS, amount=st.integers(1, 300))
+@example(steps=[(0, "spend", 40), (10, "spend", 24)], amount=130)
+@example(steps=[(0, "spend", 40), (0, "spend", 24), (1, "debt", 30)], amount=1)
+def test_supply_is_the_inverse_of_when(kind: str, steps: list[tuple[float, str, int]], amount: int) -> None:
+    """By the instant that `when` names so much can be spent, and not a moment earlier."""
+    ours, now = bucket(kind), 0.0
+    spends: list[float] = []
+    for wait, what, number in steps:
+        now += wait
+        if what == "spend" and ours.fits(number, now):
+            ours.spend(number, now)
+            spends.append(now)
+        elif spends and what == "debt":
+            ours.correct(number, spends[number % len(spends)])
+    instant = ours.when(amount, now)
+    assert ours.supply(now, instant) >= amount - 1e-9
+    assert instant == now or ours.supply(now, instant - 1e-6) < amount

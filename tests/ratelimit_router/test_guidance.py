@@ -1,0 +1,174 @@
+"""Batches: a plan steers the tiers of a batch, gives way to nobody else, and leaves nothing behind."""
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from ratelimit_router import ConfigError, Limits, Overloaded, Reason, Router, Tier, UnknownTier
+
+SCARCE = {"a": Limits(rpm=20), "b": Limits(rpm=10)}
+CHAINS = {"any": ["a", "b"], "only": ["b"]}
+
+
+async def ask(router: Router, tier: str, served: list[tuple[str, str, float]]) -> None:
+    """One call, which takes a second."""
+    async for attempt in router.attempts(tier):
+        async with attempt as lease:
+            await asyncio.sleep(1.0)
+            served.append((tier, lease.model.name, asyncio.get_running_loop().time()))
+
+
+async def both(router: Router, calls: dict[str, int]) -> list[tuple[str, str, float]]:
+    """All of them at once."""
+    served: list[tuple[str, str, float]] = []
+    await asyncio.gather(*(ask(router, tier, served) for tier, count in calls.items() for _ in range(count)))
+    return served
+
+
+def test_a_batch_leaves_a_tier_the_only_model_that_it_may_use(router: Any, virtual: Any) -> None:
+    """40 calls may use both models, 20 only the smaller one: two minutes' quota is enough, if each keeps to its own."""
+
+    async def main(guided: bool) -> float:
+        r, calls = router(SCARCE, CHAINS), {"any": 40, "only": 20}
+        if guided:
+            with r.batch(calls):
+                served = await both(r, calls)
+        else:
+            served = await both(r, calls)
+        return max(at for _, _, at in served)
+
+    assert virtual(lambda: main(guided=True)) == pytest.approx(61.0)
+    assert virtual(lambda: main(guided=False)) == pytest.approx(121.0)
+
+
+def test_calls_that_are_announced_count_before_they_are_made(router: Any, virtual: Any) -> None:
+    """The first tier comes alone; the model that the others will need is kept for them."""
+
+    async def main() -> list[tuple[str, str, float]]:
+        r, served = router(SCARCE, CHAINS), []
+        async with r.batch({"any": 40, "only": 20}):
+            first = [asyncio.ensure_future(ask(r, "any", served)) for _ in range(40)]
+            await asyncio.sleep(3.0)
+            assert {model for _, model, _ in served} == {"a"}
+            await asyncio.gather(*first, *(ask(r, "only", served) for _ in range(20)))
+        return served
+
+    assert max(at for _, _, at in virtual(main)) == pytest.approx(64.0)
+
+
+def test_slack_gets_more_calls_their_first_choice(router: Any, virtual: Any) -> None:
+    """With twice the time nobody has to fall back."""
+
+    async def main(slack: float) -> tuple[int, float]:
+        r = router({"a": Limits(rpm=20), "b": Limits(rpm=40)}, {"t": ["a", "b"]})
+        with r.batch({"t": 120}, slack=slack):
+            served = await both(r, {"t": 120})
+        return sum(model == "a" for _, model, _ in served), max(at for _, _, at in served)
+
+    assert virtual(lambda: main(0.0)) == (40, pytest.approx(61.0))
+    first, ended = virtual(lambda: main(2.0))
+    assert first == 80
+    assert ended == pytest.approx(181.0)
+
+
+def test_what_the_plan_keeps_from_a_tier_is_said(router: Any, virtual: Any) -> None:
+    """A free model that was passed over names the plan as the reason."""
+
+    async def main() -> tuple[str, Reason]:
+        r = router({"a": Limits(rpm=10), "b": Limits(rpm=10)}, {"up": ["b", "a"], "only": ["b"]})
+        with r.batch({"up": 10, "only": 10}):
+            lease = await r.route("up")
+            return lease.model.name, lease.skipped[0].reason
+
+    assert virtual(main) == ("a", Reason.PLANNED)
+
+
+def test_other_tiers_are_not_steered(router: Any, virtual: Any) -> None:
+    """Calls outside the batch take what is free, and its end sets everybody free."""
+
+    async def main() -> None:
+        r = router(SCARCE, CHAINS | {"other": ["b"]})
+        with r.batch({"any": 40, "only": 20}):
+            assert (await r.route("other")).model.name == "b"
+        leases = [await r.route("any") for _ in range(29)]
+        assert {lease.model.name for lease in leases} == {"a", "b"}
+
+    virtual(main)
+
+
+def test_a_plan_follows_what_happens(router: Any, virtual: Any) -> None:
+    """The first choice goes down for a while: the plan moves on to the other model, and comes back."""
+
+    async def main() -> list[tuple[str, str, float]]:
+        r, served = router({"a": Limits(rpm=60), "b": Limits(rpm=60)}, {"t": ["a", "b"]}), []
+
+        async def call() -> None:
+            loop = asyncio.get_running_loop()
+            async for attempt in r.attempts("t"):
+                async with attempt as lease:
+                    await asyncio.sleep(0.1)
+                    if lease.model.name == "a" and loop.time() < 30:
+                        raise Overloaded(retry_after=10)
+                    served.append(("t", lease.model.name, loop.time()))
+
+        with r.batch({"t": 180}):
+            await asyncio.gather(*(call() for _ in range(180)))
+        return served
+
+    served = virtual(main)
+    assert len(served) == 180
+    assert max(at for _, _, at in served) < 125.0
+
+
+def test_patience_gives_way_to_the_plan(router: Any, virtual: Any) -> None:
+    """In a batch nobody waits for the first step for patience's sake alone."""
+
+    async def main(guided: bool) -> float:
+        r = router({"a": Limits(rpm=1), "b": Limits(rpm=30)}, [Tier("t", ["a", "b"], patience=600)])
+        if guided:
+            with r.batch({"t": 10}):
+                served = await both(r, {"t": 10})
+        else:
+            served = await both(r, {"t": 10})
+        return max(at for _, _, at in served)
+
+    assert virtual(lambda: main(guided=True)) == pytest.approx(1.0)
+    assert virtual(lambda: main(guided=False)) > 500
+
+
+def test_a_batch_goes_on_when_the_router_is_reconfigured(router: Any, virtual: Any) -> None:
+    """A tier that is taken away is steered no longer; a changed chain is planned anew."""
+
+    async def main() -> None:
+        r = router(SCARCE, CHAINS)
+        with r.batch({"any": 40, "only": 20}):
+            await r.route("any")
+            r.reconfigure(tiers=[Tier("any", ["b", "a"])])
+            assert (await r.route("any")).model.name in {"a", "b"}
+        assert (await r.route("any")).model.name in {"a", "b"}
+
+    virtual(main)
+
+
+def test_what_is_wrong_with_a_batch_is_said_at_once(router: Any, virtual: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown tiers, numbers that make no sense, and a solver that is not installed."""
+
+    async def main() -> None:
+        r = router(SCARCE, CHAINS)
+        for calls, how, wanted in (
+            ({"nope": 1}, {}, UnknownTier),
+            ({"any": -1}, {}, ConfigError),
+            ({"any": 1.5}, {}, ConfigError),
+            ({"any": 1}, {"slack": -0.1}, ConfigError),
+            ({"any": 1}, {"slack": float("nan")}, ConfigError),
+            ({"any": 1}, {"tokens": {"only": 5}}, ConfigError),
+        ):
+            with pytest.raises(wanted):
+                r.batch(calls, **how)
+        monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+        with pytest.raises(ConfigError, match=r"ratelimit-router\[plan\]"):
+            r.batch({"any": 1})
+
+    virtual(main)
