@@ -98,7 +98,8 @@ class Guide:
         self._batches: list[Batch] = []
         self._steered: dict[Line, Steered] = {}
         self._due = self._latest = -math.inf
-        self._until: float | None = None  # when all is to be done
+        self._end: float | None = None  # when all is to be done
+        self._earliest = -math.inf  # when it could be, as far as the latest plan knew
         self.plan: Plan | None = None
 
     def __bool__(self) -> bool:
@@ -121,7 +122,7 @@ class Guide:
     def open(self, batch: Batch) -> None:
         """From now on its tiers are steered."""
         self._batches.append(batch)
-        self._until = None
+        self._end = None
         for tier, calls in batch.calls.items():
             line = self._find(tier)
             steered = self._steered.setdefault(line, Steered(line, 0.0, batch.costs.get(tier, (1, 0, 0, 0))))
@@ -192,25 +193,34 @@ class Guide:
         backlog = [(one.line, calls, cost) for one, calls, cost in found if calls > 0]
         _release([one.line for one, _, _ in found])
         if not backlog:
-            self._until = None
+            self._end = None
             return None
-        problem, time = Problem(backlog, now), self._time(now)
+        problem = Problem(backlog, now)
         try:
-            made = plan(problem.demands, problem.options, problem.supplies, **time)
+            made = plan(problem.demands, problem.options, problem.supplies, self._time)
         except ArithmeticError as error:
             log.warning("no plan could be made, so each line takes what is free: %s", error)
             return None
         if made is not None:
-            self._until = now + made.horizon
             for candidate, share in zip(problem.candidates, made.shares, strict=True):
                 candidate.share = share if share > LEAST_SHARE else 0.0
         return made
 
-    def _time(self, now: float) -> dict[str, float]:
-        """How long it may take: once that is settled it holds, or slack would shrink with what is left to do."""
-        if self._until is None:
-            return {"slack": min(batch.slack for batch in self._batches)}
-        return {"at_least": self._until - now}
+    def _time(self, least: float) -> float:
+        """How long all of it may take, if `least` is the least.
+
+        With slack the end is settled once, or slack would shrink with what is left to do. It comes nearer when things
+        go better than was thought, and is put off when it cannot be kept.
+        """
+        now, slack = self._latest, min(batch.slack for batch in self._batches)
+        earliest = now + least
+        if self._end is None:
+            self._end = now + least * (1.0 + slack)
+        elif earliest < self._earliest:
+            self._end -= (self._earliest - earliest) * (1.0 + slack)
+        self._earliest = earliest
+        self._end = max(self._end, earliest) if slack else earliest
+        return self._end - now
 
 
 class Problem:

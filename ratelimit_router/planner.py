@@ -46,7 +46,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`shares`: how many calls go each way, option by option, within `horizon` seconds. `least`: without any slack."""
+    """`shares`: how many calls go each way, option by option, within `horizon` seconds. `least`: the least time."""
 
     least: float
     horizon: float
@@ -65,13 +65,11 @@ def plan(
     demands: Sequence[float],
     options: Sequence[Option],
     supplies: Sequence[Supply],
-    *,
-    slack: float = 0.0,
-    at_least: float = 0.0,
+    horizon: Callable[[float], float] = float,
 ) -> Plan | None:
     """The split of `demands` (calls to come, by backlog) over the options; None if it cannot be done in a week.
 
-    It may take `slack` (a share) longer than the least time, and `at_least` (seconds) in any case.
+    `horizon` says how long it may take, given the least time in which it can be done (seconds); by default no longer.
     """
     program = _Program(demands, options, len(supplies))
     least = 0.0
@@ -84,9 +82,9 @@ def plan(
         if later > LONGEST:
             return None
         least = max(later, least + CLOSE)
-    horizon = max(least * (1.0 + slack), at_least)
-    shares = program.best_choices([supply(horizon) for supply in supplies])
-    return Plan(least, horizon, shares) if shares else None
+    time = horizon(least)
+    shares = program.best_choices([supply(time) for supply in supplies])
+    return Plan(least, time, shares) if shares else None
 
 
 def _enough(supplies: Sequence[Supply], prices: Sequence[float], price: float, least: float) -> float:

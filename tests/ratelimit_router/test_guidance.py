@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ratelimit_router import ConfigError, Limits, Overloaded, Reason, Router, Tier, UnknownTier
+from ratelimit_router import ConfigError, Limits, Model, Overloaded, Reason, Router, Tier, UnknownTier
 
 SCARCE = {"a": Limits(rpm=20), "b": Limits(rpm=10)}
 CHAINS = {"any": ["a", "b"], "only": ["b"]}
@@ -71,6 +71,21 @@ def test_slack_gets_more_calls_their_first_choice(router: Any, virtual: Any) -> 
     first, ended = virtual(lambda: main(2.0))
     assert first == 80
     assert ended == pytest.approx(181.0)
+
+
+def test_slack_is_a_share_of_the_least_time_as_it_is_known_now(router: Any, virtual: Any) -> None:
+    """A larger quota in mid-run brings the end nearer: nobody goes on waiting for the first choice until the old one."""
+
+    async def main() -> float:
+        r, calls = router({"a": Limits(rpm=10), "b": Limits(rpm=10)}, {"t": ["a", "b"]}), {"t": 200}
+        with r.batch(calls, slack=1.0):
+            working = asyncio.ensure_future(both(r, calls))
+            await asyncio.sleep(61.0)
+            assert not working.done()
+            r.reconfigure(models=[Model("a", limits=Limits(rpm=10)), Model("b", limits=Limits(rpm=500))])
+            return max(at for _, _, at in await working)
+
+    assert virtual(main) < 130.0
 
 
 def test_what_the_plan_keeps_from_a_tier_is_said(router: Any, virtual: Any) -> None:

@@ -33,11 +33,11 @@ def test_what_fits_at_once_takes_no_time() -> None:
     assert (found.least, found.horizon, found.shares) == (0.0, 0.0, (5.0, 0.0))
 
 
-def test_slack_buys_first_choices() -> None:
+def test_time_buys_first_choices() -> None:
     """Twice the time: twice as much of the scarce first choice."""
     options = [Option(0, 0, ((0, 1.0),)), Option(0, 1, ((1, 1.0),))]
     supplies = [lambda horizon: horizon, lambda horizon: 3 * horizon]
-    tight, loose = plan([400.0], options, supplies), plan([400.0], options, supplies, slack=1.0)
+    tight, loose = plan([400.0], options, supplies), plan([400.0], options, supplies, lambda least: 2 * least)
     assert tight is not None
     assert loose is not None
     assert (tight.least, loose.horizon) == pytest.approx((100.0, 200.0), abs=0.01)
