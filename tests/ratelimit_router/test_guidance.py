@@ -74,7 +74,7 @@ def test_slack_gets_more_calls_their_first_choice(router: Any, virtual: Any) -> 
 
 
 def test_slack_is_a_share_of_the_least_time_as_it_is_known_now(router: Any, virtual: Any) -> None:
-    """A larger quota in mid-run brings the end nearer: nobody goes on waiting for the first choice until the old one."""
+    """A larger quota in mid-run brings the end nearer: nobody waits for the first choice until the old one."""
 
     async def main() -> float:
         r, calls = router({"a": Limits(rpm=10), "b": Limits(rpm=10)}, {"t": ["a", "b"]}), {"t": 200}
