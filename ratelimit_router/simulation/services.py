@@ -151,6 +151,7 @@ class Services:
         self, task: Task, model: str, sent: float, judged: float, ended: float, result: str, error: ProviderError | None
     ) -> None:
         charged = result in (OK, "timeout", "bad_response")
+        also_input = result == "rate_limited" and self._services[model].charge_refused
         self._run.calls.append(
             Call(
                 task=task.number,
@@ -162,7 +163,7 @@ class Services:
                 result=result,
                 quota=getattr(error, "quota", None),
                 hint=None if error is None else error.retry_after,
-                input_tokens=task.input_tokens if charged else 0,
+                input_tokens=task.input_tokens if charged or also_input else 0,
                 output_tokens=task.output_tokens if charged else 0,
             )
         )
@@ -177,6 +178,7 @@ class _Played:
 
     def __init__(self, service: Service, owners: tuple[Owner, ...], latencies: list[float], rng: Random):
         self._service, self.owners, self.latencies, self.rng = service, owners, latencies, rng
+        self.charge_refused = service.charge_refused
 
     def strikes(self, at: float) -> Trouble | None:
         """The trouble that befalls a call now, if any."""
@@ -205,7 +207,7 @@ class _Played:
             owner.bring_up_to(at)
             prefix = "" if owner is self.owners[0] else f"{owner.name}."
             found += [(prefix, violation) for violation in owner.quota.violations(clock, task.input_tokens)]
-        if not found or self._service.charge_refused:
+        if not found or self.charge_refused:
             for owner in self.owners:
                 owner.quota.spend(clock, task.input_tokens, 0 if found else task.output_tokens)
         if not found:
