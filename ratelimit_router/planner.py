@@ -18,7 +18,7 @@ from typing import Any
 
 from ratelimit_router.errors import ConfigError
 
-__all__ = ["Option", "Plan", "Supply", "plan", "require_solver"]
+__all__ = ["Option", "Plan", "Supply", "plan", "portions", "require_solver"]
 
 Supply = Callable[[float], float]
 """How much of something can be spent within so many seconds from now; it never falls."""
@@ -31,6 +31,10 @@ CLOSE = 1e-3
 """Seconds within which a horizon is found."""
 LEFT_OVER = 1e-6
 """Share of the calls that may be left over for the solver's sake."""
+FULL = 0.9
+"""Share of a supply from which on it counts as used up."""
+DIGITS = 2
+"""To which two options need the same of a supply."""
 LATER_STEP = 1e-2
 """What it costs to go one step further down a chain, beside leaving the first."""
 
@@ -85,6 +89,43 @@ def plan(
     time = horizon(least)
     shares = program.best_choices([supply(time) for supply in supplies])
     return Plan(least, time, shares) if shares else None
+
+
+def portions(made: Plan, options: Sequence[Option], supplies: Sequence[Supply], seconds: float) -> tuple[float, ...]:
+    """What of each share is for the next so many seconds: all of it, if it does not matter who goes first.
+
+    It does where one scarce supply serves options of which some are held back by another scarce one as well, a pool's
+    quota and a model's own, say. Who is free to go ahead would use the first up, and leave the second idle for good. So
+    each gets as much of its share as the supply gives of what it will give in all.
+    """
+    part = [1.0] * len(options)
+    scarce = _scarce(made, options, supplies)
+    for supply in scarce:
+        users = [index for index, option in enumerate(options) if made.shares[index] and _use(option, supply)]
+        if len({_needs(options[index], supply, scarce) for index in users}) > 1:
+            given = min(supplies[supply](seconds) / supplies[supply](made.horizon), 1.0)
+            for index in users:
+                part[index] = min(part[index], given)
+    return tuple(share * each for share, each in zip(made.shares, part, strict=True))
+
+
+def _scarce(made: Plan, options: Sequence[Option], supplies: Sequence[Supply]) -> list[int]:
+    """The supplies of which a plan leaves nothing."""
+    used = [0.0] * len(supplies)
+    for option, share in zip(options, made.shares, strict=True):
+        for supply, amount in option.uses:
+            used[supply] += share * amount
+    return [index for index, amount in enumerate(used) if amount > 0 and amount >= supplies[index](made.horizon) * FULL]
+
+
+def _use(option: Option, supply: int) -> float:
+    return sum(amount for one, amount in option.uses if one == supply)
+
+
+def _needs(option: Option, supply: int, scarce: Sequence[int]) -> tuple[tuple[int, float], ...]:
+    """What it takes of the scarce supplies for each unit of this one."""
+    own = _use(option, supply)
+    return tuple((one, round(amount / own, DIGITS)) for one, amount in option.uses if one in scarce)
 
 
 def _enough(supplies: Sequence[Supply], prices: Sequence[float], price: float, least: float) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ratelimit_router import ConfigError, Limits, Model, Overloaded, Reason, Router, Tier, UnknownTier
+from ratelimit_router import ConfigError, Limits, Model, Overloaded, Pool, Reason, Router, Tier, UnknownTier
 
 SCARCE = {"a": Limits(rpm=20), "b": Limits(rpm=10)}
 CHAINS = {"any": ["a", "b"], "only": ["b"]}
@@ -98,6 +98,20 @@ def test_what_the_plan_keeps_from_a_tier_is_said(router: Any, virtual: Any) -> N
             return lease.model.name, lease.skipped[0].reason
 
     assert virtual(main) == ("a", Reason.PLANNED)
+
+
+def test_a_pool_is_shared_so_that_no_model_is_left_over(router: Any, virtual: Any) -> None:
+    """Model a gives 8 a minute; b could use the pool of 24 up alone, and then a could not catch up."""
+
+    async def main() -> float:
+        models = [Model("a", limits=Limits(rpm=8), pools=("all",)), Model("b", pools=("all",))]
+        chains = [Tier("a", ["a"]), Tier("b", ["b"], weight=10)]
+        r, calls = router(models, chains, pools=[Pool("all", Limits(rpm=24))]), {"a": 80, "b": 160}
+        with r.batch(calls):
+            served = await both(r, calls)
+        return max(at for _, _, at in served)
+
+    assert virtual(main) < 545.0
 
 
 def test_other_tiers_are_not_steered(router: Any, virtual: Any) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from ratelimit_router.planner import Option, plan
+from ratelimit_router.planner import Option, plan, portions
 
 
 def a_minute(amount: float) -> object:
@@ -59,6 +59,25 @@ def test_a_quota_that_is_shared_is_counted_once() -> None:
     found = plan([100.0], options, [a_minute(50), a_minute(50), lambda horizon: horizon])
     assert found is not None
     assert found.least == pytest.approx(100.0, abs=0.01)
+
+
+def test_who_has_nothing_else_in_the_way_gets_no_more_than_its_part() -> None:
+    """Model 0 gives 8 a minute, the pool 24: were 24 calls of the other let through first, 8 would be lost for good."""
+    options = [Option(0, 0, ((0, 1.0), (1, 1.0))), Option(1, 0, ((1, 1.0),))]
+    supplies = [a_minute(8), a_minute(24)]
+    made = plan([80.0, 160.0], options, supplies)
+    assert made is not None
+    assert made.shares == pytest.approx((80.0, 160.0))
+    assert portions(made, options, supplies, 5.0) == pytest.approx((8.0, 16.0))
+    assert portions(made, options, supplies, 1e9) == pytest.approx((80.0, 160.0))
+
+
+def test_whoever_is_first_may_take_its_whole_share_where_all_are_alike() -> None:
+    """Two tiers on one model: weights and the order of arrival decide, not the plan."""
+    options = [Option(0, 0, ((0, 1.0),)), Option(1, 0, ((0, 1.0),))]
+    made = plan([80.0, 160.0], options, [a_minute(24)])
+    assert made is not None
+    assert portions(made, options, [a_minute(24)], 5.0) == pytest.approx((80.0, 160.0))
 
 
 def test_what_takes_longer_than_a_week_is_not_planned() -> None:
