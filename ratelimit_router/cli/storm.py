@@ -3,7 +3,8 @@
 import importlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,15 +15,16 @@ from ratelimit_router.cli.storm_play import Played, Storm, play_all, storm_scena
 from ratelimit_router.cli.storm_request import (
     FIRST_SEED,
     SEEDS,
+    requested_loads,
     requested_policies,
     requested_sources,
     requested_storms,
 )
 from ratelimit_router.cli.storm_table import show_list, show_summaries
 from ratelimit_router.errors import ConfigError
-from ratelimit_router.simulation.measures import Measures, summarize
+from ratelimit_router.simulation.measures import Measures, Summary, summarize
 from ratelimit_router.simulation.rivals.registry import POLICIES
-from ratelimit_router.simulation.run import Run
+from ratelimit_router.simulation.scenario_file import dump_scenario
 
 __all__ = ["storm"]
 
@@ -34,6 +36,7 @@ Examples:
   ratelimit-router storm plain --report storm.html   pictures of the first seed of each
   ratelimit-router storm plain --dump mine.toml  a scenario to start one's own from
   ratelimit-router storm mine.toml               ... and how it goes with one's own quotas
+  ratelimit-router storm router.toml --load hot=200 --load bulk=1000:1500:300
   ratelimit-router storm plain --seed 7 --policy greedy --trace run.jsonl
 \b
 Columns: makespan over the least that any scheduler needs (geometric mean, and the worst seed); 429s per
@@ -51,6 +54,9 @@ Exit status: 1 if a policy of ours left a task failed or undone, 2 for a wrong c
 @click.option("--seed", type=click.IntRange(min=0), help="The first seed.  [default: 1000, or that of the file]")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, from the first on.  [default: 5]")
 @click.option("--policy", "policies", multiple=True, metavar="NAME", help="Compare this policy (may be repeated).")
+@click.option(
+    "--load", "loads", multiple=True, metavar="TIER=TASKS", help="So many calls at once, with any router.toml."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a scenario, seed and policy.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write pictures as one HTML file.")
 @click.option("--no-bound", is_flag=True, help="Do not compare with what is possible; needs no SciPy.")
@@ -65,6 +71,7 @@ def storm(
     seed: int | None,
     seeds: int | None,
     policies: tuple[str, ...],
+    loads: tuple[str, ...],
     as_json: bool,
     report: Path | None,
     no_bound: bool,
@@ -76,40 +83,49 @@ def storm(
 ) -> None:
     """Play storms in virtual time and measure how policies weather them.
 
-    SCENARIO is the name of a family (--list shows them; without any, all are played) or a scenario file (.toml or
-    .json). The router is the real one; the services, and the time, are simulated: hours take seconds, and the same
-    seed gives the same figures on every machine.
+    SCENARIO is the name of a family or of a packaged scenario (--list shows them; without any, all families are
+    played), or a scenario file (.toml or .json). The router is the real one; the services, and the time, are simulated:
+    hours take seconds, and the same seed gives the same figures on every machine.
     """
     if as_list:
         show_list()
         return
     sources = requested_sources(scenarios)
-    if dump is not None:
-        _dump(sources, seed, dump)
-        return
-    storms = requested_storms(
-        sources,
-        seed,
-        seeds or (1 if trace else SEEDS),
-        requested_policies(policies),
-        keep=bool(report or trace),
-        bound=not no_bound,
-        frontier=frontier,
-    )
-    if trace is not None and len(storms) * len(storms[0].policies) > 1:
-        raise ConfigError("holds one run: name one scenario, one --policy and one seed", key="--trace")
-    try:
+    with _extras_named():
+        if dump is not None:
+            _dump(sources, seed, dump)
+            return
+        storms = requested_storms(
+            sources,
+            requested_policies(policies),
+            first=seed,
+            seeds=seeds or (1 if trace else SEEDS),
+            loads=requested_loads(loads),
+            keep=bool(report or trace),
+            bound=not no_bound,
+            frontier=frontier,
+        )
+        if trace is not None and len(storms) * len(storms[0].policies) > 1:
+            raise ConfigError("holds one run: name one scenario, one --policy and one seed", key="--trace")
         _require(bound=not no_bound, report=report is not None)
         played = _play(storms, jobs or os.cpu_count() or 1)
-        _write([run for each in played for run in each.runs], trace, report)
-    except ImportError as error:
-        raise _missing(error) from error
-    measures = [one for each in played for one in each.measures]
+        measures = [one for each in played for one in each.measures]
+        summaries = summarize(measures)
+        if trace is not None:
+            _write_text(trace, "".join(f"{line}\n" for line in played[0].runs[0].trace()))
+        if report is not None:
+            _report(played, summaries, report)
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in measures], indent=2))
     else:
-        show_summaries(summarize(measures), by_tier=len(sources) == 1)
+        show_summaries(summaries, _title(storms), by_tier=len(sources) == 1)
     _judge(measures)
+
+
+def _title(storms: Sequence[Storm]) -> str:
+    """Which seeds these are; of files with seeds of their own, the first file's."""
+    seeds = [storm.seed for storm in storms if storm.source == storms[0].source]
+    return f"Storms of seed {seeds[0]}" if len(seeds) == 1 else f"Storms of {len(seeds)} seeds from {seeds[0]} on"
 
 
 def _play(storms: Sequence[Storm], jobs: int) -> list[Played]:
@@ -127,36 +143,45 @@ def _require(*, bound: bool, report: bool) -> None:
             importlib.import_module(f"ratelimit_router.simulation.{module}")
 
 
-def _missing(error: ImportError) -> ConfigError:
-    """One line that names the extra. Raises the error itself if it is our own module that is missing."""
-    if "pip install" in str(error):
-        return ConfigError(str(error))
-    if error.name is None or error.name.startswith("ratelimit_router"):
-        raise error
-    return ConfigError(f"storm needs {error.name}: pip install 'ratelimit-router[storm]'")
+@contextmanager
+def _extras_named() -> Iterator[None]:
+    """What is not installed becomes one line that names the extra."""
+    try:
+        yield
+    except ImportError as error:
+        if "pip install" in str(error):
+            raise ConfigError(str(error)) from error
+        raise
 
 
-def _write(runs: Sequence[Run], trace: Path | None, report: Path | None) -> None:
-    if trace is not None:
-        _write_text(trace, "".join(f"{line}\n" for line in runs[0].trace()))
-    if report is not None:
-        from ratelimit_router.simulation.report import write_report  # needs matplotlib
+def _report(played: Sequence[Played], summaries: Sequence[Summary], path: Path) -> None:
+    from ratelimit_router.simulation.report import Shown, write_report  # needs matplotlib and jinja2
 
-        write_report(runs, report)
+    shown = [
+        Shown(run=run, measures=measures, binding=each.binding)
+        for each in played
+        for run, measures in zip(each.runs, each.measures, strict=False)  # of most storms only the figures were kept
+    ]
+    with _writable(path):
+        write_report(path, shown, summaries)
 
 
 def _dump(sources: Sequence[str | Path], seed: int | None, path: Path) -> None:
     if len(sources) > 1:
         raise ConfigError("holds one scenario: name it", key="--dump")
-    from ratelimit_router.simulation.scenario_file import dump_scenario  # needs tomli-w
-
     first = FIRST_SEED if isinstance(sources[0], str) and seed is None else seed
     _write_text(path, dump_scenario(storm_scenario(sources[0], first)))
 
 
 def _write_text(path: Path, text: str) -> None:
+    with _writable(path):
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
     try:
-        path.write_text(text, encoding="utf-8")
+        yield
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", file=str(path)) from error
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ratelimit_router.cli.storm_play import Storm, storm_scenario
+from ratelimit_router.cli.storm_play import WEATHER, Storm, storm_scenario
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.simulation.families import FAMILIES
 from ratelimit_router.simulation.rivals.registry import POLICIES
+from ratelimit_router.simulation.scenario import Distribution, Load
+from ratelimit_router.simulation.scenario_file import PACKAGED
 from ratelimit_router.toml_tables import did_you_mean
 
-__all__ = ["FIRST_SEED", "SEEDS", "requested_policies", "requested_sources", "requested_storms"]
+__all__ = ["FIRST_SEED", "SEEDS", "requested_loads", "requested_policies", "requested_sources", "requested_storms"]
 
 FIRST_SEED = 1_000
 """Families were tuned on seeds 0 to 49, and are reported on 1000 to 1049."""
@@ -24,6 +26,11 @@ def requested_sources(names: Sequence[str]) -> list[str | Path]:
     return [_source(name) for name in names] or list(FAMILIES)
 
 
+def requested_loads(texts: Sequence[str]) -> tuple[Load, ...]:
+    """`TIER=TASKS`, or `TIER=TASKS:INPUT:OUTPUT` with the tokens of each, all at once."""
+    return tuple(map(_load, texts))
+
+
 def requested_policies(names: Sequence[str]) -> tuple[str, ...]:
     """The policies of those names, each once; ours if none is named."""
     for name in names:
@@ -34,33 +41,58 @@ def requested_policies(names: Sequence[str]) -> tuple[str, ...]:
 
 def requested_storms(
     sources: Sequence[str | Path],
-    first: int | None,
-    seeds: int,
     policies: tuple[str, ...],
     *,
+    first: int | None,
+    seeds: int,
+    loads: tuple[Load, ...],
     keep: bool,
-    **options: bool,
+    bound: bool,
+    frontier: bool,
 ) -> list[Storm]:
     """Every scenario with every seed. `first`: None is 1000 for families, and a file's own for a file.
 
-    `keep`: keep the runs of each scenario's first seed. `options`: of the storms.
+    `loads`: in place of those of the files. `keep`: keep the runs of each scenario's first seed.
     """
+    if loads and any(isinstance(source, str) for source in sources):
+        raise ConfigError("replaces the load of a file: name one", key="--load")
+    starts = {source: _first_seed(source, loads) if first is None else first for source in sources}
     return [
-        Storm(source=source, seed=start + more, policies=policies, keep=keep and not more, **options)
-        for source in sources
-        for start in [_first_seed(source) if first is None else first]
+        Storm(
+            source=source,
+            seed=start + more,
+            policies=policies,
+            loads=loads,
+            bound=bound,
+            frontier=frontier,
+            keep=keep and not more,
+        )
+        for source, start in starts.items()
         for more in range(seeds)
     ]
 
 
 def _source(name: str) -> str | Path:
-    if name in FAMILIES:
+    if name in FAMILIES or name == WEATHER:
         return name
+    if name in PACKAGED:
+        return PACKAGED[name]
     if Path(name).suffix in _FILES:
         return Path(name)
-    guess = did_you_mean(name, FAMILIES)
-    raise ConfigError(f"no family is called {name!r}{guess}; a file would end in {' or '.join(_FILES)}", key="SCENARIO")
+    guess = did_you_mean(name, [*FAMILIES, *PACKAGED, WEATHER])
+    raise ConfigError(f"there is no {name!r}{guess}; a file would end in {' or '.join(_FILES)}", key="SCENARIO")
 
 
-def _first_seed(source: str | Path) -> int:
-    return FIRST_SEED if isinstance(source, str) else storm_scenario(source, None).seed
+def _load(text: str) -> Load:
+    tier, _, counts = text.partition("=")
+    try:
+        tasks, *sizes = map(int, counts.split(":"))
+        tokens = [Distribution(median=float(size)) for size in (*sizes, 0, 0)[:2]]
+        return Load(tier=tier, tasks=tasks, input_tokens=tokens[0], output_tokens=tokens[1])
+    except ValueError as error:
+        problem = f"must be like hot=200 or hot=200:1500:300, not {text!r}"
+        raise ConfigError(problem, key="--load") from error
+
+
+def _first_seed(source: str | Path, loads: Sequence[Load]) -> int:
+    return FIRST_SEED if isinstance(source, str) else storm_scenario(source, None, loads).seed

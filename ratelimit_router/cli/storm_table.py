@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,6 +10,7 @@ from rich.text import Text
 from ratelimit_router.simulation.families import FAMILIES
 from ratelimit_router.simulation.measures import Summary
 from ratelimit_router.simulation.rivals.registry import POLICIES
+from ratelimit_router.simulation.scenario_file import PACKAGED, load_scenario
 
 __all__ = ["show_list", "show_summaries"]
 
@@ -16,26 +18,27 @@ _PLAIN_WIDTH = 160  # columns where no terminal says how many there are
 _NONE = "-"
 
 
-def show_summaries(summaries: Sequence[Summary], *, by_tier: bool) -> None:
-    """The table; `by_tier`: also the waits of each tier."""
+def show_summaries(summaries: Sequence[Summary], title: str, *, by_tier: bool) -> None:
+    """The table under its title; `by_tier`: also the waits of each tier."""
     console = _console()
-    console.print(_figures(summaries))
+    console.print(_figures(summaries, title))
     if by_tier:
         console.print(_waits(summaries))
 
 
 def show_list() -> None:
-    """Every family and every policy, with what it is about."""
+    """Every family, packaged scenario and policy, with what it is about."""
     console = _console()
     console.print(_listed("Families", ((one.name, one.about) for one in FAMILIES.values())))
+    console.print(_listed("Scenarios", ((name, load_scenario(path).about) for name, path in PACKAGED.items())))
     console.print(_listed("Policies", ((one.name, one.about) for one in POLICIES.values())))
 
 
-def _figures(summaries: Sequence[Summary]) -> Table:
+def _figures(summaries: Sequence[Summary], title: str) -> Table:
     frontier = any(one.frontier_share is not None for one in summaries)
-    headings = ["makespan/bound", "worst", "429s/task", "most", "wait p50", "wait p99", "first choice"]
-    headings += ["of frontier"] * frontier + ["fairness", "wasted tokens", "failed", "left undone"]
-    table = _table("Storms", ("family", "policy"), headings)
+    headings = ["makespan / bound", "worst", "429s / task", "most", "wait p50", "wait p99", "first choice"]
+    headings += ["of frontier"] * frontier + ["fairness", "wasted tokens", "failed", "undone"]
+    table = _table(title, ("family", "policy"), headings)
     for one in summaries:
         cells = [_ratio(one.ratio), _ratio(one.worst_ratio)]
         cells += [_rate(one.rejections_per_task), _rate(one.most_rejections_per_task)]
@@ -70,9 +73,9 @@ def _console() -> Console:
 
 
 def _table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name != "about")
     for heading in figures:
         table.add_column(heading, justify="right")
     return table
