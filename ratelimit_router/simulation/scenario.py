@@ -325,10 +325,13 @@ class Scenario:
         )
 
     def latencies(self, tasks: Sequence[Task]) -> dict[str, list[float]]:
-        """By service, the seconds that each task takes there, whoever schedules it and however often."""
+        """By service, the seconds that each task takes there, whoever schedules it and however often.
+
+        A task that is slow at one service is as slow at all of them, as far as their distributions go: it is the work.
+        """
         found = {}
         for service in self.services:
-            rng = Random(f"{self.seed}/latency/{service.name}")
+            rng = Random(f"{self.seed}/latency")
             found[service.name] = [service.latency.draw(rng) for _ in tasks]
         return found
 

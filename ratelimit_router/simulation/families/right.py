@@ -42,7 +42,8 @@ def token_bound(rng: Random) -> Draft:
     for name, rpm in sizes.rpm.items():
         refill: Refill = rng.choice(("rolling", "continuous", "continuous"))
         tokens = draw_limit(rng, round(max(rpm * used, 2 * largest)), refill, least=2 * largest)
-        limits = Limits(rpm=Limit(2 * rpm, refill=refill), tpm=tokens if whole else None)
+        requests = Limit(round(2 * tokens.amount / used), refill=refill)
+        limits = Limits(rpm=requests, tpm=tokens if whole else None)
         models.append(Model(name, limits=limits if whole else replace(limits, input_tpm=tokens)))
     return _of(draft, models)
 
@@ -61,11 +62,11 @@ def concurrency_bound(rng: Random) -> Draft:
     """So few calls may be in flight that the answers set the pace; requests by the minute would allow more."""
     sizes = draw_sizes(rng, minutes=(8, 14))
     draft = base(rng, sizes)
-    models, services = [], []
+    models, services, sigma = [], [], round(rng.uniform(0.1, 0.3), 2)
     for place, rpm in enumerate(sizes.rpm.values()):
         flying = max(1, round(rpm / 60 * 2.5))
         seconds = flying * 60 / rpm
-        latency = Distribution(median=seconds, sigma=rng.uniform(0.1, 0.3), least=seconds / 2, most=2 * seconds)
+        latency = Distribution(median=seconds, sigma=sigma, least=seconds / 2, most=2 * seconds)
         limits = Limits(rpm=Limit(2 * rpm, refill=rng.choice(("rolling", "continuous"))), concurrency=flying)
         models.append(replace(draft.models[place], limits=limits))
         services.append(mirror_service(models[-1], latency=latency))
