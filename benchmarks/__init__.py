@@ -1,0 +1,1 @@
+"""What the router gains and costs, beside its peers: `make bench`, or one script by itself."""
