@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+BENCH  := .venv-bench
 
 .PHONY: demo test lint bench clean
 
@@ -18,9 +19,8 @@ lint: $(VENV)/.lint          ## ruff, mypy strict, pyright, import-linter
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.test         ## micro-benchmarks, side by side with their peers
-	@$(BIN)/python benchmarks/route_settle.py
-	@$(BIN)/python benchmarks/waiters.py
+bench: $(BENCH)/.peers       ## everything beside its peers (about an hour): benchmarks/RESULTS.md and pictures
+	@$(BENCH)/bin/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) out dist build
@@ -28,6 +28,13 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV)
+
+$(BENCH)/.peers: pyproject.toml benchmarks/requirements-peers.txt
+	@$(PYTHON) -m venv --clear $(BENCH)
+	@echo "Installing into $(BENCH) ..."
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[fake-service,prometheus]' -r benchmarks/requirements-peers.txt
+	@touch $@
 
 $(VENV)/.run: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) ..."

@@ -1,0 +1,50 @@
+"""RESULTS.md as a whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report.pictures import draw
+from benchmarks.report.storms import Storms
+from benchmarks.report.tables import MICRO, goal_table, scenario_list, storm_tables
+
+__all__ = ["write"]
+
+_HEAD = """# Results
+
+Written by `make bench` from what it has measured (`results.json`); nothing here is typed in. Measured on {cores} cores
+({processor}, {system}, {python}); beside {peers}.
+"""
+_STORMS = """## Storms over HTTP
+
+Every contestant makes the same calls of the same four models (60, 120, 240 and 480 requests a minute, answers after 50
+to 200 ms) against the same simulated service, over real HTTP on one machine, in a process of its own; its code is in
+[over_http/contestants/](over_http/contestants/). The quotas are continuous with 5 s of burst unless the storm says
+otherwise. The *bound* is the least time that any scheduler could take: [over_http/bound.py](over_http/bound.py) says
+why. Whoever has not ended after 90 s has failed the rest. Of several runs of one contestant the median is shown.
+
+{scenarios}
+"""
+
+
+def write(results: Mapping[str, Any], folder: Path) -> None:
+    """Write the page, and its pictures, into that folder."""
+    runs = results["runs"]
+    machine = results["machine"]
+    peers = ", ".join(f"{name} {number}" for name, number in results["peers"].items())
+    parts = [_HEAD.format(**machine, peers=peers), "## Goals\n", goal_table(runs) + "\n"]
+    if "over_http" in runs:
+        parts += _storms(Storms(runs["over_http"]["result"]), folder / "pictures")
+    parts.append("## Alone\n\nIn turns with their peers, each round; medians of the ratios round by round.\n")
+    for name, (heading, make) in MICRO.items():
+        if name in runs:
+            parts += [f"### {heading}\n", make(runs[name]["result"]) + "\n"]
+    (folder / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _storms(storms: Storms, pictures: Path) -> list[str]:
+    parts = [_STORMS.format(scenarios=scenario_list(storms))]
+    parts += [f"![{about}](pictures/{path.name})\n" for path, about in draw(storms, pictures).items()]
+    for heading, text in storm_tables(storms).items():
+        parts += [f"### {heading}\n", text + "\n"]
+    return parts
