@@ -18,7 +18,10 @@ from ratelimit_router.toml_lines import Path as Keys
 from ratelimit_router.toml_lines import defined_keys, line_of
 from ratelimit_router.toml_tables import Defect, Table
 
-__all__ = ["dump_scenario", "load_scenario", "parse_scenario"]
+__all__ = ["PACKAGED", "dump_scenario", "load_scenario", "parse_scenario"]
+
+PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "scenarios").glob("*.toml"))}
+"""The files of scenarios that come with this package, by name."""
 
 
 def load_scenario(path: str | os.PathLike[str], *, loads: Iterable[Load] | None = None) -> Scenario:

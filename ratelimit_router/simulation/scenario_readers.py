@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime
+from math import inf
 from typing import Any, TypeVar
 
 from ratelimit_router.limits import QUOTAS
@@ -100,6 +101,14 @@ def _instant(table: Table, key: str) -> float | None:
     return table.number(key)
 
 
+def _finite(table: Table, key: str) -> float | None:
+    """Seconds, not for ever."""
+    seconds = table.seconds(key)
+    if seconds == inf:
+        table.refuse('must be finite: "1d" is a long time for a storm', key)
+    return seconds
+
+
 def _concurrency(table: Table, key: str) -> int | None:
     """Calls in flight; `false`: any number."""
     return None if table.values[key] is False else table.whole(key)
@@ -185,6 +194,6 @@ SCENARIO: dict[str, Reader] = {
     "about": _prose,
     "seed": _integer,
     "start": _instant,
-    "horizon": Table.seconds,
+    "horizon": _finite,
     "slack": Table.number,
 }
