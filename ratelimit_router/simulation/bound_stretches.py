@@ -13,7 +13,7 @@ from ratelimit_router.simulation.supply import Floats
 
 __all__ = ["Cells", "Kind", "Stretch", "stretches"]
 
-TAILS = (0.5, 0.9, 0.99)
+TAILS = (0.05, 0.25, 0.5, 0.75, 0.9, 0.99)
 """From which share of its latencies on a model has rows about slow answers."""
 
 Kind = Literal["any", "late", "slow"]
