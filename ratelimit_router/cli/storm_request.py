@@ -80,7 +80,7 @@ def _source(name: str) -> str | Path:
     if Path(name).suffix in _FILES:
         return Path(name)
     guess = did_you_mean(name, [*FAMILIES, *PACKAGED, WEATHER])
-    raise ConfigError(f"there is no {name!r}{guess}; a file would end in {' or '.join(_FILES)}", key="SCENARIO")
+    raise ConfigError(f"no scenario is called {name!r}, and no file ends so{guess}", key="SCENARIO")
 
 
 def _load(text: str) -> Load:
