@@ -32,7 +32,8 @@ _EPILOG = """\b
 Examples:
   ratelimit-router storm                         every family, our policies, 5 seeds each
   ratelimit-router storm outage --seeds 50       one family, as the project reports it
-  ratelimit-router storm plain --policy greedy --policy tenacity --policy aiolimiter
+  ratelimit-router storm plain --policy guided --policy tenacity
+  ratelimit-router storm plain --policy all      ... or every policy there is: rivals take their time
   ratelimit-router storm plain --report storm.html   pictures of the first seed of each
   ratelimit-router storm plain --dump mine.toml  a scenario to start one's own from
   ratelimit-router storm mine.toml               ... and how it goes with one's own quotas
@@ -53,9 +54,15 @@ Exit status: 1 if a policy of ours left a task failed or undone, 2 for a wrong c
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--seed", type=click.IntRange(min=0), help="The first seed.  [default: 1000, or that of the file]")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, from the first on.  [default: 5]")
-@click.option("--policy", "policies", multiple=True, metavar="NAME", help="Compare this policy (may be repeated).")
 @click.option(
-    "--load", "loads", multiple=True, metavar="TIER=TASKS", help="So many calls at once, with any router.toml."
+    "--policy", "policies", multiple=True, metavar="NAME", help="Compare this policy, or all.  [default: ours]"
+)
+@click.option(
+    "--load",
+    "loads",
+    multiple=True,
+    metavar="TIER=TASKS[:INPUT:OUTPUT]",
+    help="With any router.toml: so many calls at once, of so many tokens.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a scenario, seed and policy.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write pictures as one HTML file.")
@@ -84,8 +91,8 @@ def storm(
     """Play storms in virtual time and measure how policies weather them.
 
     SCENARIO is the name of a family or of a packaged scenario (--list shows them; without any, all families are
-    played), or a scenario file (.toml or .json). The router is the real one; the services, and the time, are simulated:
-    hours take seconds, and the same seed gives the same figures on every machine.
+    played), "weather" (random, and hostile), or a scenario file (.toml or .json). The router is the real one; the
+    services, and the time, are simulated: hours take seconds, and the same seed gives the same figures everywhere.
     """
     if as_list:
         show_list()

@@ -18,6 +18,7 @@ FIRST_SEED = 1_000
 
 SEEDS = 5
 
+_ALL = "all"
 _FILES = (".toml", ".json")
 
 
@@ -32,7 +33,9 @@ def requested_loads(texts: Sequence[str]) -> tuple[Load, ...]:
 
 
 def requested_policies(names: Sequence[str]) -> tuple[str, ...]:
-    """The policies of those names, each once; ours if none is named."""
+    """The policies of those names, each once; ours if none is named, and every one if "all" is."""
+    if _ALL in names:
+        return tuple(POLICIES)
     for name in names:
         if name not in POLICIES:
             raise ConfigError(f"no policy is called {name!r}{did_you_mean(name, POLICIES)}", key="--policy")

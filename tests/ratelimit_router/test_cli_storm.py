@@ -174,6 +174,23 @@ def test_a_router_of_ones_own(tmp_path: Path) -> None:
     assert (one["family"], one["done"]) == ("router", 15)
 
 
+def test_the_storm_of_the_documentation(tmp_path: Path) -> None:
+    """What the how-to puts at the end of a router.toml is a storm that our policies get through."""
+    guide = Path(__file__).parents[2] / "docs" / "how-to" / "storm.md"
+    path = tmp_path / "storm.toml"
+    models = "".join(f"[models.{name}]\nlimits = {{ rpm = 60 }}\n" for name in ("flash", "lite"))
+    router = models + '[tiers.hot]\nchain = ["flash", "lite"]\n'
+    path.write_text(router + guide.read_text().partition("```toml\n")[2].partition("```")[0])
+    [one] = figures(path, "--seeds", 1, "--policy", "greedy")
+    assert (one["seed"], one["done"]) == (7, 300)
+
+
+def test_all_policies_by_one_word(file: Path) -> None:
+    """`--policy all` is every one there is, ours first."""
+    found = figures(file, "--seeds", 1, "--policy", "all", "--no-bound")
+    assert [one["policy"] for one in found] == [*POLICIES]
+
+
 def test_weather() -> None:
     """A random scenario is named by its seed; it fails tasks as it likes, so the exit status may be 1."""
     result = storm("weather", "--seed", 4, "--seeds", 1, "--policy", "greedy", "--no-bound", "--json")
