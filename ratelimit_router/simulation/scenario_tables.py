@@ -34,10 +34,11 @@ def read_scenario(top: Table, config: Config, name: str, loads: Iterable[Load] |
 
     Raises Defect for everything that cannot work.
     """
+    header: dict[str, Any] = {"name": name} | _header(top)
     services = _services(top.table("services"), config)
     return top.make(
         Scenario,
-        **({"name": name} | _header(top)),
+        **header,
         models=tuple(replace(model, key=None) for model in config.models),
         tiers=config.tiers,
         pools=config.pools,

@@ -182,14 +182,8 @@ def base(
     """
     sizes = sizes or draw_sizes(rng)
     input_tokens, output_tokens = draw_tokens(rng)
-    needed = 3 * mean(input_tokens) if rng.random() < 0.5 else None
-    models = []
-    for name, rpm in sizes.rpm.items():
-        each = refill or _either(rng)
-        limits = Limits(rpm=draw_limit(rng, rpm, each))
-        if needed is not None:
-            limits = replace(limits, input_tpm=Limit(round(max(needed * rpm, 2 * input_tokens.most)), refill=each))
-        models.append(Model(name, limits=limits))
+    counted = input_tokens if rng.random() < 0.5 else None
+    models = [Model(name, limits=_limits(rng, rpm, refill, counted)) for name, rpm in sizes.rpm.items()]
     return Draft(
         seconds=sizes.seconds,
         models=tuple(models),
@@ -199,3 +193,11 @@ def base(
         output_tokens=output_tokens,
         fallback=models[-1].name if rng.random() < 0.2 else None,
     )
+
+
+def _limits(rng: Random, rpm: int, refill: Refill | None, counted: Distribution | None) -> Limits:
+    each = refill or _either(rng)
+    limits = Limits(rpm=draw_limit(rng, rpm, each))
+    if counted is None:
+        return limits
+    return replace(limits, input_tpm=Limit(round(max(3 * mean(counted) * rpm, 2 * counted.most)), refill=each))
