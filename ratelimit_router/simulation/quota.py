@@ -11,8 +11,9 @@ from typing import get_args
 
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.limits import DAY, DEFAULT_RESET, QUOTAS, Quota, Unit
+from ratelimit_router.resets import parse_reset
 from ratelimit_router.simulation.checks import check_number
-from ratelimit_router.simulation.windows import Window, WindowKind, make_window, parse_reset
+from ratelimit_router.simulation.windows import Window, WindowKind, make_window
 
 __all__ = ["Decision", "ModelQuota", "QuotaRule", "Violation", "hint_seconds"]
 
@@ -50,7 +51,10 @@ class QuotaRule:
             check_number(self.burst, "burst")
             if self.window != "continuous":
                 raise ConfigError(f"only a continuous window has a burst, not a {self.window} one", key="burst")
-        parse_reset(self.resets)
+        try:
+            parse_reset(self.resets)
+        except ConfigError as error:
+            raise error.at(key="resets") from None
 
     @property
     def unit(self) -> Unit:

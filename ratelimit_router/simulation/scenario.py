@@ -235,9 +235,9 @@ class Load:
     def __post_init__(self) -> None:
         check_count(self.tasks, "tasks")
         check_number(self.start, "start")
-        check_number(self.over, "over", above_zero=self.arrive != "at once")
         if self.arrive not in get_args(Arrival):
             raise ConfigError(f"must be one of {', '.join(get_args(Arrival))}, not {self.arrive!r}", key="arrive")
+        check_number(self.over, "over", above_zero=self.arrive != "at once")
         if self.timeout is not None:
             check_number(self.timeout, "timeout")
         if self.patience is not None and not self.patience >= 0:

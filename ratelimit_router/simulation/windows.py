@@ -12,12 +12,11 @@ never decrease from one question to the next: what has come back once is forgott
 
 from abc import ABC, abstractmethod
 from collections import deque
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from math import floor, inf
 from typing import Literal, Protocol
-from zoneinfo import ZoneInfo
 
-from ratelimit_router.errors import ConfigError
+from ratelimit_router.resets import parse_reset
 
 __all__ = [
     "TICK",
@@ -28,7 +27,6 @@ __all__ = [
     "Window",
     "WindowKind",
     "make_window",
-    "parse_reset",
 ]
 
 WindowKind = Literal["continuous", "rolling", "fixed", "day"]
@@ -194,15 +192,6 @@ class DayWindow(ResetWindow):
         days = (today + timedelta(days=offset) for offset in (-1, 0, 1, 2))
         resets = [datetime.combine(day, self._time, self._zone).timestamp() for day in days]
         return max(at for at in resets if at <= now), min(at for at in resets if at > now)
-
-
-def parse_reset(text: str) -> tuple[time, ZoneInfo]:
-    """ "00:00 America/Los_Angeles" as a time and a zone. Raises ConfigError."""
-    clock, _, zone = text.partition(" ")
-    try:
-        return time.fromisoformat(clock), ZoneInfo(zone.strip())
-    except (ValueError, OSError, LookupError) as error:
-        raise ConfigError(f'must be like "00:00 America/Los_Angeles", not {text!r}', key="resets") from error
 
 
 def make_window(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimit_router.errors import ConfigError
+from ratelimit_router.simulation.quota import QuotaRule
 from ratelimit_router.simulation.windows import (
     TICK,
     ContinuousWindow,
@@ -17,7 +18,6 @@ from ratelimit_router.simulation.windows import (
     RollingWindow,
     Window,
     make_window,
-    parse_reset,
 )
 
 START = 1_700_000_000.0
@@ -180,7 +180,8 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
 
 
 def test_a_reset_that_is_no_time_and_zone_is_refused() -> None:
-    """The error shows the form that is right."""
+    """The error names the key, and shows the form that is right; what a router takes, a service takes, too."""
     for text in ("midnight", "25:00 UTC", "00:00 Nowhere/City", "00:00"):
-        with pytest.raises(ConfigError, match="America/Los_Angeles"):
-            parse_reset(text)
+        with pytest.raises(ConfigError, match=r"resets: .*America/Los_Angeles"):
+            QuotaRule(name="rpd", amount=1, resets=text)
+    assert QuotaRule(name="rpd", amount=1, resets="9:00 Europe/Rome").window == "day"
