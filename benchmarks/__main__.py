@@ -1,8 +1,8 @@
 """Everything, one after another: `python -m benchmarks` writes results.json, RESULTS.md and the pictures beside it.
 
-`--only NAME...` measures some of it anew and keeps the rest; `--contestant NAME...` does so for the storms over HTTP;
-`--report` measures nothing and only writes. The storms take most of an hour, all the rest ten minutes. Timings want a
-quiet machine: the load before each is noted.
+`--only NAME...` measures some of it anew and keeps the rest; `--scenario` and `--contestant` do so for the storms over
+HTTP; `--report` measures nothing and only writes. The storms take most of an hour, all the rest ten minutes. Timings
+want a quiet machine: how quiet it was is noted, and `--patience` waits for it.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def merged(rows: Sequence[dict[str, Any]], newer: Sequence[dict[str, Any]]) -> l
     )
 
 
-def measure(name: str, contestants: Sequence[str], results: dict[str, Any]) -> None:
+def measure(name: str, options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Measure one of the suite anew, and write down what there is after every step."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     found = results.setdefault("runs", {}).setdefault(name, {})
@@ -63,8 +63,9 @@ def measure(name: str, contestants: Sequence[str], results: dict[str, Any]) -> N
         found["result"] = run(SUITE[name])
         save(results)
         return
-    for scenario in SCENARIOS:
-        rows = run(SUITE[name], "--scenario", scenario, "--contestant", *contestants)
+    patience = f"--patience={options.patience}"
+    for scenario in options.scenario:
+        rows = run(SUITE[name], "--scenario", scenario, "--contestant", *options.contestant, patience)
         found["result"] = merged(found.get("result", []), rows)
         save(results)
 
@@ -80,12 +81,14 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SUITE, default=list(SUITE), metavar="NAME")
+    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME")
     parser.add_argument("--contestant", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds to wait for a quiet machine, each time")
     parser.add_argument("--report", action="store_true", help="only write RESULTS.md and the pictures")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name in () if options.report else options.only:
-        measure(name, options.contestant, results)
+        measure(name, options, results)
     write(results, HERE)
 
 

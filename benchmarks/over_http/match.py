@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.over_http.bound import fluid_bound
 from benchmarks.over_http.contestants import Contestant
 from benchmarks.over_http.pipes import started
+from benchmarks.over_http.quiet import watch
 from benchmarks.over_http.scenarios import LEAST_LATENCY, MINUTE, Scenario, believed, service_config
 from benchmarks.over_http.service import running
 
@@ -19,9 +20,12 @@ LEAD = 0.2
 
 
 def play(scenario: Scenario, contestant: Contestant, cap: float) -> dict[str, Any]:
-    """Run it, and report: what was done, how long it took beside the bound, what it cost the client."""
+    """Run it, and report: what was done, how long it took beside the bound, what it cost the client.
+
+    `load` is the machine's just before, `others` the share of the machine that others used meanwhile.
+    """
     arrivals = scenario.arrivals()
-    load = os.getloadavg()[0]
+    load, others = os.getloadavg()[0], watch()
     with running(service_config(scenario, limited=contestant.limited)) as service:
         result = _run(scenario, contestant, arrivals, service.url, cap)
         summary = service.conclude()
@@ -36,6 +40,7 @@ def play(scenario: Scenario, contestant: Contestant, cap: float) -> dict[str, An
         "errors_503": sum(sum(model["faults"].values()) for model in summary["models"].values()),
         "requests": summary["requests"],
         "load": round(load, 2),
+        "others": round(others(), 2),
     }
     if not scenario.pictured:
         del result["finished"]
