@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ratelimit_router.errors import BadResponse, ProviderTimeout, RouterError
 from ratelimit_router.lease import Lease
-from ratelimit_router.messages import Reply, Request
+from ratelimit_router.messages import Reply, Request, Usage
 from ratelimit_router.outcomes import Kind, outcome_of
 from ratelimit_router.provider import Provider
 from ratelimit_router.router import Router
@@ -73,11 +73,22 @@ class Caller:
     def __init__(self, router: Router, providers: Mapping[str, Provider], settings: Settings, listener: Listener):
         self._router, self._providers, self._settings, self._listener = router, providers, settings, listener
         self._calling: set[asyncio.Task[object]] = set()
+        self._call_ended = asyncio.Event()
 
     @property
     def calling(self) -> frozenset[asyncio.Task[object]]:
         """The tasks that are in a call now, rather than in line for one."""
         return frozenset(self._calling)
+
+    async def until_fewer(self, calls: int) -> None:
+        """Wait until fewer than that many are in a call."""
+        while len(self._calling) >= calls:
+            self._call_ended.clear()
+            await self._call_ended.wait()
+
+    def estimate(self, job: Job) -> Usage:
+        """What one call for the job will probably use."""
+        return self._estimator.estimate(request_for(job.article, max_chars=self._settings.max_chars))
 
     async def work(self, job: Job) -> Result:
         """The result of one article, whatever happens to it; only a cancellation gets through."""
@@ -146,6 +157,7 @@ class Caller:
         finally:
             if task is not None:
                 self._calling.discard(task)
+                self._call_ended.set()
             call = _ended(lease, loop.time() - started, reply, kind)
             trace.add(call)
             self._listener(call)

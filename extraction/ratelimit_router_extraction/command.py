@@ -37,6 +37,7 @@ __all__ = ["extract"]
 @click.option("--timeout", metavar="SECONDS", help="For the calls of one article, without waits.  [default: 60]")
 @click.option("--max-wait", metavar="SECONDS", help="For quota, per article.  [default: as long as it takes]")
 @click.option("--concurrency", type=int, help="Articles at work, waiting ones included.  [default: 64]")
+@click.option("--slack", type=float, metavar="SHARE", help="How much longer it may take for more first choices.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N articles of the input.")
 @click.option("--explain", metavar="ID", help="Show why the article is in its tier, and do nothing else.")
 @click.option("--simulate", is_flag=True, help="Use the embedded service even if there is a key.")
@@ -114,7 +115,7 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
         for name, parse in parsers.items()
         if options[name] is not None
     }
-    changes |= {name: options[name] for name in ("batch_size", "concurrency") if options[name] is not None}
+    changes |= {name: options[name] for name in ("batch_size", "concurrency", "slack") if options[name] is not None}
     if options["columns"]:
         changes["map"] = pairs_of(",".join(options["columns"]), "--map")
     return changes

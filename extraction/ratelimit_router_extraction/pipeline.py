@@ -2,6 +2,9 @@
 
 Launches are spaced by aiolimiter; then every article waits in the router's line, not in ours, so nothing waits for a
 barrier unless a pause between batches is asked for. A bounded number of articles is at work at a time.
+
+Under a plan those that wait for quota do not count: a plan keeps some of them waiting for their first choice, and if
+they took up the room, tiers whose models are free could not come forward.
 """
 
 import asyncio
@@ -21,10 +24,14 @@ GRACE = 5.0
 
 
 class Run:
-    """One run. `finished` gets every result as it comes; what it raises (a full disk) ends the run."""
+    """One run. `finished` gets every result as it comes; what it raises (a full disk) ends the run. `planned`: whether
+    a plan steers its tiers.
+    """
 
-    def __init__(self, caller: Caller, settings: Settings, finished: Callable[[Result], None]):
-        self._caller, self._settings, self._finished = caller, settings, finished
+    def __init__(
+        self, caller: Caller, settings: Settings, finished: Callable[[Result], None], *, planned: bool = False
+    ):
+        self._caller, self._settings, self._finished, self._planned = caller, settings, finished, planned
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._pacer = AsyncLimiter(1, settings.stagger) if settings.stagger > 0 else None
         self._launcher: asyncio.Task[None] | None = None
@@ -70,7 +77,11 @@ class Run:
                 await asyncio.sleep(self._settings.batch_pause)
 
     async def _launch_one(self, job: Job, group: asyncio.TaskGroup) -> asyncio.Task[None]:
-        await self._slots.acquire()
+        if self._planned:
+            await asyncio.sleep(0)  # whoever was launched last is in its call now, or in line
+            await self._caller.until_fewer(self._settings.concurrency)
+        else:
+            await self._slots.acquire()
         if self._pacer is not None:
             await self._pacer.acquire()
         task = group.create_task(self._work(job))
@@ -80,7 +91,8 @@ class Run:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._working.discard(task)
-        self._slots.release()
+        if not self._planned:
+            self._slots.release()
 
     async def _work(self, job: Job) -> None:
         self._finished(await self._caller.work(job))

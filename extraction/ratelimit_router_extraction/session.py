@@ -5,7 +5,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from rich.text import Text
 
 from ratelimit_router.clock import monotonic
 from ratelimit_router.errors import ConfigError
+from ratelimit_router.events import Observer
 from ratelimit_router.models import Model
+from ratelimit_router.provider import Provider
 from ratelimit_router.router import Router
 from ratelimit_router.toml_file import one_line
+from ratelimit_router_extraction.announcing import announced, slack_of
 from ratelimit_router_extraction.articles import Article, BadRow
 from ratelimit_router_extraction.calls import Caller
 from ratelimit_router_extraction.observing import json_log, serving_metrics
@@ -30,7 +33,7 @@ from ratelimit_router_extraction.progress import Progress
 from ratelimit_router_extraction.reading import open_articles, read_articles
 from ratelimit_router_extraction.records import Result
 from ratelimit_router_extraction.service import counts_of, redirected, serving
-from ratelimit_router_extraction.summary import headline, result_line, service_line, summary_table
+from ratelimit_router_extraction.summary import headline, plan_line, result_line, service_line, summary_table
 from ratelimit_router_extraction.tally import Tally
 
 __all__ = ["Session", "Ways", "explained"]
@@ -89,7 +92,8 @@ class Session:
             self._say(_first_line(models, service.url if service else None))
             self._tell_input(bad, output)
             left = [job for job in jobs if (job.article.id, job.article.content_hash) not in output.held]
-            tally = Tally(total=len(left), held=len(jobs) - len(left), bad_rows=len(bad))
+            slack = slack_of(self._setup.settings) if left else None
+            tally = Tally(total=len(left), held=len(jobs) - len(left), bad_rows=len(bad), slack=slack)
             stopped = self._perform(left, output, models, tally)
             self._sum_up(tally, counts_of(service) if service else None, stopped)
         if stopped:
@@ -130,7 +134,7 @@ class Session:
             self._elapsed = monotonic() - started
 
     async def _extract(self, jobs: Sequence[Job], output: Output, models: Sequence[Model], tally: Tally) -> bool:
-        config, settings, ways = self._setup.config, self._setup.settings, self._ways
+        settings, ways = self._setup.settings, self._ways
 
         def finished(result: Result) -> None:
             output.write(result)
@@ -139,25 +143,29 @@ class Session:
                 self._say(result_line(result))
 
         with json_log(ways.log_json) as observers:
-            async with (
-                open_providers(models) as providers,
-                Router(
-                    models=models,
-                    tiers=config.tiers,
-                    pools=config.pools,
-                    fallback=config.fallback,
-                    providers=providers,
-                    observers=observers,
-                    slow_start=config.slow_start,
-                    guard=config.guard,
-                ) as router,
-            ):
-                run = Run(Caller(router, providers, settings, tally.call), settings, finished)
+            async with open_providers(models) as providers, self._router(models, providers, observers) as router:
+                caller = Caller(router, providers, settings, tally.call)
+                run = Run(caller, settings, finished, planned=tally.slack is not None)
                 progress = Progress(self._screen, tally, router.snapshot, monotonic, quiet=ways.quiet)
-                with self._interruptible(run):
+                with self._interruptible(run), announced(router, jobs, caller.estimate, tally.slack):
                     async with serving_metrics(router, ways.metrics_port), progress.running():
                         await run.extract(batches_of(jobs, settings))
                 return run.stopping
+
+    def _router(
+        self, models: Sequence[Model], providers: Mapping[str, Provider], observers: Sequence[Observer]
+    ) -> Router:
+        config = self._setup.config
+        return Router(
+            models=models,
+            tiers=config.tiers,
+            pools=config.pools,
+            fallback=config.fallback,
+            providers=providers,
+            observers=observers,
+            slow_start=config.slow_start,
+            guard=config.guard,
+        )
 
     @contextlib.contextmanager
     def _interruptible(self, run: Run) -> Iterator[None]:
@@ -179,6 +187,7 @@ class Session:
         if not self._ways.quiet and not self._ways.as_json:
             self._people.print(summary_table(tally, self._setup.settings.tiers))
             self._say(headline(tally, self._elapsed))
+            self._say(plan_line(tally))
             if service is not None:
                 self._say(service_line(service))
             if self._ways.output != "-":

@@ -6,6 +6,7 @@ from typing import Any
 
 from ratelimit_router.durations import parse_duration
 from ratelimit_router.errors import ConfigError
+from ratelimit_router.planner import require_solver
 from ratelimit_router.toml_tables import Table
 from ratelimit_router_extraction.articles import FIELDS
 from ratelimit_router_extraction.batches import check_mix
@@ -31,6 +32,7 @@ KEYS = (
     "concurrency",
     "max_chars",
     "max_calls",
+    "slack",
 )
 """The keys of `[extract]`."""
 
@@ -44,6 +46,7 @@ class Settings:
     at all. `timeout`: seconds that the calls for one article may take together, without the wait for quota, which
     `max_wait` bounds. `concurrency`: articles at work, waiting ones included. `max_chars`: of a text, what is sent.
     `max_calls`: for one article, refused ones included: an article that breaks the service every time is given up.
+    `slack`: how much longer, as a share, the run may take so that more of it gets its first choice; None: no longer.
     """
 
     tiers: tuple[str, ...]
@@ -61,6 +64,7 @@ class Settings:
     concurrency: int = 64
     max_chars: int = 200_000
     max_calls: int = 12
+    slack: float | None = None
 
 
 def settings_of(table: Table, tiers: Sequence[str]) -> Settings:
@@ -86,11 +90,16 @@ def settings_of(table: Table, tiers: Sequence[str]) -> Settings:
         given[name] = table.seconds(name)
     if given["timeout"] == 0:
         table.refuse("must be more than 0 seconds", "timeout")
+    if (slack := table.number("slack")) is not None:
+        table.make(require_solver, below=("slack",))
+        if given["max_wait"] is not None:
+            table.refuse("needs a plan, and a plan knows no deadlines: leave out max_wait, or slack", "slack")
     return Settings(
         tiers=ordered,
         cuts=_cuts(table, ordered),
         mix=_mix(table, ordered),
         columns=_columns(table),
+        slack=slack,
         **{name: value for name, value in given.items() if value is not None},
     )
 

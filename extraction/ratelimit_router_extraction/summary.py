@@ -11,7 +11,7 @@ from ratelimit_router.toml_file import one_line
 from ratelimit_router_extraction.records import Result
 from ratelimit_router_extraction.tally import Row, Tally
 
-__all__ = ["headline", "result_line", "service_line", "summary_table"]
+__all__ = ["headline", "plan_line", "result_line", "service_line", "summary_table"]
 
 SHOWN = 8
 """How many entities of an article a line shows."""
@@ -55,6 +55,12 @@ def summary_table(tally: Tally, tiers: Sequence[str]) -> Table:
     table.add_section()
     table.add_row("all", "", *_cells(tally.whole()))
     return table
+
+
+def plan_line(tally: Tally) -> str:
+    """How models were chosen, and what came of it."""
+    how = "No plan" if tally.slack is None else f"Under a plan with slack {tally.slack:g}"
+    return f"{how}: {tally.first_choices} of {tally.done} articles done by the first choice of their tier."
 
 
 def service_line(service: Mapping[str, Any]) -> str:

@@ -53,12 +53,17 @@ class Row:
 
 @dataclass(slots=True)
 class Tally:
-    """Everything that is counted. `total`: articles to do in this run; `held`: those that the output had already."""
+    """Everything that is counted. `total`: articles to do in this run; `held`: those that the output had already.
+
+    `slack`: of the plan that the run goes by, None: it has none. `first_choices`: of those done, by the first step.
+    """
 
     total: int
     held: int = 0
     bad_rows: int = 0
+    slack: float | None = None
     done: int = 0
+    first_choices: int = 0
     failed: int = 0
     entities: int = 0
     unfound: int = 0
@@ -84,6 +89,7 @@ class Tally:
             self.failures[result.failure.kind] = self.failures.get(result.failure.kind, 0) + 1
         elif result.extraction is not None:
             self.done += 1
+            self.first_choices += result.depth == 0
             self.entities += len(result.extraction.entities)
             self.unfound += result.extraction.unfound
 
@@ -105,6 +111,8 @@ class Tally:
             "bad_rows": self.bad_rows,
             "entities": self.entities,
             "unfound": self.unfound,
+            "plan": None if self.slack is None else {"slack": self.slack},
+            "first_choices": self.first_choices,
             "tiers": dict(self.by_tier),
             "failures": dict(self.failures),
             "calls": [_figures(row, tier=tier, model=model) for (tier, model), row in sorted(self.rows.items())],

@@ -86,6 +86,37 @@ def test_json_is_all_that_stands_on_standard_output(folder: Path) -> None:
     assert report["all_calls"]["calls"] == 3
 
 
+def test_a_run_goes_by_a_plan_and_says_what_came_of_it(folder: Path) -> None:
+    """For people in one line, for programs in the report."""
+    done = call("articles.jsonl", "--config", "fast.toml", "--slack", "0.25")
+    told = "Under a plan with slack 0.25: 12 of 12 articles done by the first choice of their tier."
+    assert told in done.stdout
+    report = json.loads(call("articles.jsonl", "--config", "fast.toml", "--json", "--overwrite").stdout)
+    assert (report["plan"], report["first_choices"]) == ({"slack": 0.0}, 12)
+
+
+def test_without_the_extra_for_plans_a_run_is_greedy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was before there were plans; but whoever asks for slack is told the extra's name."""
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    done = call("articles.jsonl", "--config", "fast.toml", "--limit", "4")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "No plan: 4 of 4 articles done by the first choice of their tier." in done.stdout
+    refused = call("articles.jsonl", "--config", "fast.toml", "--slack", "0", "--output", "other.jsonl")
+    needs = "--slack: planning needs SciPy: pip install 'ratelimit-router[plan]'\n"
+    assert (refused.exit_code, refused.stderr) == (2, needs)
+    (folder / "slack.toml").write_text((folder / "fast.toml").read_text().replace("stagger = 0", "slack = 0.1"))
+    assert call("articles.jsonl", "--config", "slack.toml").stderr == f"slack.toml:14: extract.{needs[2:]}"
+
+
+def test_nothing_to_do_needs_no_plan(folder: Path) -> None:
+    """An empty input, or an output that holds everything already."""
+    (folder / "empty.jsonl").write_bytes(b"")
+    assert call("empty.jsonl", "--config", "fast.toml").exit_code == 0
+    assert call("articles.jsonl", "--config", "fast.toml", "--overwrite").exit_code == 0
+    done = call("articles.jsonl", "--config", "fast.toml", "--resume", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["plan"]) == (0, None)
+
+
 def test_standard_input_to_standard_output(folder: Path, articles_jsonl: bytes) -> None:
     """`-` in, `-` out: records only; what is for people goes to standard error."""
     done = call("-", "--config", "fast.toml", "--output", "-", stdin=articles_jsonl)
@@ -133,6 +164,8 @@ def test_explain_tells_why_and_calls_nobody(folder: Path) -> None:
         (("articles.jsonl", "--mix", "warm=1"), "--mix: no tier named 'warm'"),
         (("articles.jsonl", "--cuts", "0.5"), "--cuts: 3 tiers need 2 cuts"),
         (("articles.jsonl", "--timeout", "soon"), "--timeout: must be a duration"),
+        (("articles.jsonl", "--slack", "-0.1"), "--slack: must not be negative"),
+        (("articles.jsonl", "--slack", "0.1", "--max-wait", "5"), "--slack: needs a plan"),
         (("articles.jsonl", "--batch-size", "0"), "--batch-size: must be a whole number"),
         (("articles.jsonl", "--map", "id"), "--map: must be NAME=VALUE"),
         (("articles.jsonl", "--domains", "none.toml"), "none.toml: there is no such file"),
