@@ -83,9 +83,12 @@ def area(axes: Axes, series: Steps, colour: str, *, alpha: float = 1.0) -> None:
     axes.stairs(series.values, edges, fill=True, color=colour, alpha=alpha, linewidth=0)
 
 
-def line(axes: Axes, series: Steps, colour: str, *, width: float = 1.2, dash: str = "-") -> None:
-    """Its outline."""
-    edges = (*series.times, max(axes.get_xlim()[1], series.times[-1]))
+def line(
+    axes: Axes, series: Steps, colour: str, *, width: float = 1.2, dash: str = "-", until: float | None = None
+) -> None:
+    """Its outline, `until` an instant (default: the end of the panel)."""
+    end = axes.get_xlim()[1] if until is None else until
+    edges = (*series.times, max(end, series.times[-1]))
     axes.stairs(series.values, edges, baseline=None, color=colour, linewidth=width, linestyle=dash)
 
 

@@ -31,7 +31,7 @@ _NAMES = {colour.light: colour.name for colour in COLOURS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSection:
-    """One run. `anchor`: where links to it lead. `closed`, `failed`, `events`: what the key must explain."""
+    """One run. `anchor`: where links to it lead. `closed` to `events`: what the key must explain."""
 
     anchor: str
     shown: Shown
@@ -39,6 +39,7 @@ class RunSection:
     pictures: tuple[Picture, ...]
     lanes: tuple[Lane, ...]
     closed: tuple[tuple[str, str], ...]
+    refused: bool
     failed: bool
     events: bool
 
@@ -81,7 +82,9 @@ def write_report(path: Path, shown: Sequence[Shown], summaries: Sequence[Summary
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(figure=figure, percent=percent, ratio=_ratio, span=span)
-    return environment.from_string(files(__package__).joinpath("template.html.j2").read_text("utf-8"))
+    return environment.from_string(
+        files("ratelimit_router.simulation.report").joinpath("template.html.j2").read_text("utf-8")
+    )
 
 
 def _headline(shown: Sequence[Shown], summaries: Sequence[Summary]) -> str:
@@ -148,6 +151,7 @@ def _run(anchor: str, one: Shown) -> RunSection:
         ),
         lanes=tuple(own),
         closed=tuple((_NAMES[CLOSED[each]], words) for each, words in WHO_SAID.items() if each in seen),
+        refused=any(lane.refused for lane in own),
         failed=any(lane.failed for lane in own),
         events=any(lane.events for lane in own),
     )

@@ -63,7 +63,7 @@ def queues(shown: Shown, name: str) -> Picture:
 
 def comparison(groups: Sequence[Sequence[Shown]], name: str, policies: Sequence[str]) -> Picture:
     """Several policies over the same scenario, a panel for each group of runs; `policies`: all, for their colours."""
-    heights = [(0.55 if len(groups) > 1 else 0.3, max(1.7, ENTRY * len(group))) for group in groups]
+    heights = [(0.75 if len(groups) > 1 else 0.3, max(1.7, ENTRY * len(group))) for group in groups]
     figure_, panels = stack(heights, 1.0, right=2.5)
     words = []
     for axes, group in zip(panels, groups, strict=True):
@@ -90,8 +90,10 @@ def _completed(axes: Axes, group: Sequence[Shown], policies: Sequence[str]) -> N
     axes.set_ylim(0.0, tasks)
     label(axes, 0.0, 1.0, figure(tasks), align="right", right=-4, colour=MUTED)
     for one in sorted(group, key=lambda one: policies.index(one.policy), reverse=True):
-        look = styles[one.policy]
-        line(axes, thinned(done(one.run), end, min), look.colour, width=1.6, dash=look.dash)
+        look, series, last = styles[one.policy], done(one.run), one.run.makespan
+        line(axes, thinned(series, end, min), look.colour, width=1.6, dash=look.dash, until=min(last, end))
+        if one.measures.done == tasks and last <= end:
+            axes.plot([last], [tasks], "o", color=look.colour, markersize=4, clip_on=False)
     _least(axes, group[0])
 
 

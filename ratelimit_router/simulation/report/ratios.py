@@ -65,7 +65,7 @@ def _panel(
     words: Callable[[float], str],
 ) -> None:
     families = list(dict.fromkeys(one.family for one in summaries))
-    most = max([value(one) or 0.0 for one in summaries] + [10 * least])
+    most = 1.3 * max([value(one) or 0.0 for one in summaries] + [10 * least])
 
     def place(number: float) -> float:
         return math.log(max(number, least) / least) / math.log(most / least)
@@ -97,7 +97,7 @@ def _key(axes: Axes, summaries: Sequence[Summary], policies: Sequence[str]) -> N
     for index, policy in enumerate(policies):
         mean = mean_ratio([one for one in summaries if one.policy == policy])
         look, below = policy_styles(policies)[policy], (index + 0.5) * ROW * 72
-        across = beside(axes, 16, below)
+        across = beside(axes, 22, below)
         axes.plot([1.0], [1.0], look.mark, color=look.colour, markersize=6, transform=across, clip_on=False)
         text = plain(policy) if mean is None else f"{plain(policy)}  {mean:.2f}×"
-        label(axes, 1.0, 1.0, text, right=24, below=below)
+        label(axes, 1.0, 1.0, text, right=30, below=below)

@@ -32,8 +32,9 @@ SETTINGS = {
     "lines.solid_capstyle": "butt",
     "path.simplify": False,
 }
+_FONT = re.compile(r"font: ?(\d* )?([\d.]+px)[^;]*")  # as matplotlib before 3.11 writes it
 _NUMBERS = {"transform", "x", "y", "width", "height"}
-_NOTHING = ("stroke-linejoin:", "stroke-linecap:")
+_NOTHING = ("stroke-linejoin:", "stroke-linecap:", "font-family:")
 ALONE = "svg{background:#fff} text{font-family:%s} @media (prefers-color-scheme:dark){svg{background:#12161b}}"
 
 
@@ -100,20 +101,9 @@ def _references(root: ElementTree.Element) -> set[str]:
 
 
 def _tidy(element: ElementTree.Element, wanted: set[str]) -> None:
-    """No namespaces, no ids that nobody asks for, no groups that say nothing, no styles for the whole page."""
+    """No namespaces, no groups that say nothing, no styles for the whole page."""
     element.tag = element.tag.removeprefix(f"{{{NAMESPACE}}}")
-    if element.get("id") not in wanted:
-        element.attrib.pop("id", None)
-    if LINK in element.attrib:
-        element.set("href", element.attrib.pop(LINK))
-    for name in _NUMBERS.intersection(element.keys()):
-        element.set(name, _rounded(element.attrib[name]))
-    if "d" in element.attrib:
-        element.set("d", _shortened(element.attrib["d"]))
-    if element.get("transform", "").startswith("rotate(-0 "):
-        del element.attrib["transform"]
-    if "style" in element.attrib:
-        element.set("style", re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", element.attrib["style"]))
+    _tidy_attributes(element, wanted)
     children: list[ElementTree.Element] = []
     for child in element:
         _tidy(child, wanted)
@@ -125,6 +115,22 @@ def _tidy(element: ElementTree.Element, wanted: set[str]) -> None:
     element[:] = children
     if element.tag != "text":
         element.text = None
+
+
+def _tidy_attributes(element: ElementTree.Element, wanted: set[str]) -> None:
+    """No ids that nobody asks for, no fonts, no digits that nobody sees."""
+    if element.get("id") not in wanted:
+        element.attrib.pop("id", None)
+    if LINK in element.attrib:
+        element.set("href", element.attrib.pop(LINK))
+    for name in _NUMBERS.intersection(element.keys()):
+        element.set(name, _rounded(element.attrib[name]))
+    if "d" in element.attrib:
+        element.set("d", _shortened(element.attrib["d"]))
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
+    if "style" in element.attrib:
+        element.set("style", _FONT.sub(r"font-size: \2; font-weight: \1", element.attrib["style"]))
 
 
 def _rounded(numbers: str) -> str:
@@ -164,7 +170,7 @@ def _coloured(root: ElementTree.Element) -> ElementTree.Element:
         if "style" in element.attrib:
             look = re.sub(r"#[0-9a-f]{6}", lambda found: names.get(found[0], found[0]), element.attrib["style"])
             parts = (part.strip().replace(": ", ":") for part in look.split(";"))
-            element.set("style", ";".join(part for part in parts if not part.startswith(_NOTHING)))
+            element.set("style", ";".join(part for part in parts if not part.startswith(_NOTHING) and part[-1:] != ":"))
     return root
 
 
