@@ -92,7 +92,7 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
         ("[models.a]\nrpm = { amount = 5, per = 'week' }", "models.a.rpm.per: must be one of second, minute"),
         ("[models.a]\nrpm = { amount = 5, per = 0 }", "models.a.rpm.period: must be a finite number above 0"),
         ("[models.a]\nrpm = 5\nwindow = 'sliding'", "models.a.rpm.window: must be one of continuous, rolling"),
-        ("[models.a]\nrpd = { amount = 5, resets = 'noon' }", "models.a.rpd.resets: must be like"),
+        ("[models.a]\nrpd = { amount = 5, resets = 'noon' }", "models.a.rpd.resets: must be a time"),
         ("[models.a]\nqps = 5", "models.a.qps: is not known here"),
         ("[models.a]\nconcurrency = 0", "models.a.concurrency: must be 1 or more, not 0"),
         ("[models.a]\nconcurrency = 1.5", "models.a.concurrency: must be int, not float"),
