@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 try:
-    import numpy as np  # noqa: F401 -- here, so that its absence is explained
-    import scipy.optimize  # noqa: F401
+    import scipy.optimize  # noqa: F401 -- here, so that its absence is explained
 except ImportError as error:
     raise ImportError("the fluid bound needs the extra: pip install 'ratelimit-router[storm]'") from error
 

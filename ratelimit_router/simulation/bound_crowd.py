@@ -44,8 +44,7 @@ class Crowd:
 
 def crowd_of(scenario: Scenario, quotas: Quotas, tasks: Sequence[Task]) -> Crowd:
     """The tasks, each with the latencies that it would meet."""
-    every = scenario.tasks()
-    drawn = scenario.latencies(every)
+    drawn = scenario.latencies(scenario.tasks())
     numbers = [task.number for task in tasks]
     tiers = tuple(tier.name for tier in scenario.tiers)
     tier = np.array([tiers.index(task.tier) for task in tasks], dtype=np.int64)

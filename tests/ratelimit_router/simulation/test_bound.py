@@ -1,6 +1,8 @@
 """The fluid bound, on storms that can be worked out by hand. Calls take one second, the network takes no time."""
 
+import importlib
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -292,3 +294,20 @@ def test_first_choices_compete_for_a_model() -> None:
     )
     assert frontier(squeezed, 1.5) == pytest.approx((10 + 5) / 20)
     assert frontier(squeezed, 61.5) == pytest.approx(1.0)
+
+
+def test_the_example_of_the_documentation() -> None:
+    """Ten in any minute, and one every two seconds from a bucket that holds five."""
+    services = Service(name="a", quotas=(rpm(10),)), Service(name="b", quotas=(rpm(30, "continuous", burst=5),))
+    chains = {"both": ["a", "b"], "first": ["a"]}
+    for firsts, seconds in ((0, 71.04), (12, 71.04), (25, 121.04)):
+        loads = at_once(60 - firsts, "both") + (at_once(firsts, "first") if firsts else ())
+        assert bound(storm(*services, loads=loads, chains=chains, latency=0.02)) == pytest.approx(seconds, abs=SOON)
+
+
+def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra."""
+    monkeypatch.delitem(sys.modules, "ratelimit_router.simulation.bound")
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ImportError, match=r"ratelimit-router\[storm\]"):
+        importlib.import_module("ratelimit_router.simulation.bound")
