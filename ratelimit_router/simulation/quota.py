@@ -73,6 +73,12 @@ class QuotaRule:
             case "total":
                 return input_tokens + output_tokens
 
+    def holds(self, factor: float = 1.0) -> float:
+        """The most that can be spent at once while the amount is `factor` times this one: a bucket holds a request."""
+        size = self.amount if self.burst is None else self.burst
+        least = min(size, 1.0) if self.unit == "requests" and self.window == "continuous" and factor else 0.0
+        return max(size * factor, least)
+
     @classmethod
     def mirror(cls, quota: Quota, factor: float = 1.0) -> "QuotaRule":
         """The rule that a router's quota describes, its amount times `factor` (whole requests, at least one)."""

@@ -74,7 +74,7 @@ class Owner:
         self.bring_up_to(at)
         left = self.quota.left(self._clock(at))
         return [
-            Level(owner=self.name, quota=rule.name, at=at, left=left[rule.name], amount=rule.burst or rule.amount)
+            Level(owner=self.name, quota=rule.name, at=at, left=left[rule.name], amount=rule.holds())
             for rule in self.rules
         ]
 
@@ -236,7 +236,7 @@ def _severity(violation: Violation) -> tuple[bool, bool, float]:
 
 
 def _scaled(rule: QuotaRule, factor: float) -> QuotaRule:
-    burst = None if rule.burst is None else rule.burst * factor
+    burst = rule.holds(factor) if rule.window == "continuous" else None
     return replace(rule, amount=rule.amount * factor, burst=burst)
 
 

@@ -69,14 +69,9 @@ class Course:
         self._used = np.cumsum([0.0, *(use for _, use in foreign)])
 
     @property
-    def size(self) -> float:
-        """What a full bucket or window holds at the start."""
-        return self.rule.amount if self.rule.burst is None else self.rule.burst
-
-    @property
     def largest(self) -> float:
         """The most that one call may bring, ever."""
-        return float(self.size * self._factor.max())
+        return max(map(self.rule.holds, self._factor.tolist()))
 
     def turns(self) -> list[float]:
         """The instants at which it changes, or turns dark or light."""

@@ -43,7 +43,7 @@ def _continuous(course: Course, start: float, horizon: float) -> Supply:
     for (at, after), (_, use), factor, taking in zip(pairwise(instants.tolist()), turns, factors, lit, strict=False):
         bucket.missing += use
         rate = course.rule.amount * factor / course.period
-        bucket.run(at, after - at, course.size * factor, rate, taking=taking and at >= start)
+        bucket.run(at, after - at, course.rule.holds(factor), rate, taking=taking and at >= start)
     windows = [start, *(end for _, end in course.dark if end > start)]
     return Supply(at=bucket.at, value=bucket.value, rate=bucket.rate, windows=windows)
 

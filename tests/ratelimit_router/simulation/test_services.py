@@ -216,6 +216,15 @@ def test_changes_keep_what_was_spent() -> None:
     assert verdicts(calls) == ["ok", "ok", "ok", 30.0, 21.0, "ok", 19.0]
 
 
+def test_a_bucket_that_shrinks_still_holds_one_request() -> None:
+    """A burst of 2 at 0.4 of the quota would hold less than a request, and never admit any."""
+    rules = (QuotaRule(name="rpm", amount=60, window="continuous", burst=2),)
+    calls = calls_at(0.0, 0.0, 30.0, 30.0, 33.0, quotas=rules, changes=(Change(at=1.0, factor=0.4),))
+    assert verdicts(calls) == ["ok", "ok", "ok", pytest.approx(2.5), "ok"]
+    gone = calls_at(2.0, quotas=rules, changes=(Change(at=1.0, factor=0.0),))
+    assert verdicts(gone) == [60.0]
+
+
 def test_others_come_first_whether_they_fit_or_not() -> None:
     """Others spend what there is, and more: our call fits when the last of theirs but one has come back."""
     consumer = Consumer(rate=0.5, end=20.0)
