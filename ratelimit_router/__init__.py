@@ -8,6 +8,9 @@ Each name is imported when it is first asked for: nobody pays for what is not us
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from typing import Any
+
     from ratelimit_router import events
     from ratelimit_router.attempts import Attempt
     from ratelimit_router.errors import (
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
         RouteTimeout,
         UnknownTier,
     )
+    from ratelimit_router.guidance import Batch
     from ratelimit_router.lease import Lease
     from ratelimit_router.limits import Limit, Limits, RefillDefaults
     from ratelimit_router.messages import Chunk, Reply, Request, Usage
@@ -59,6 +63,7 @@ __all__ = [
     "AuthError",
     "BadRequest",
     "BadResponse",
+    "Batch",
     "BillingError",
     "Chunk",
     "ConfigError",
@@ -126,6 +131,7 @@ _HOMES = {
         "UnknownTier",
     ),
     "events": ("events",),
+    "guidance": ("Batch",),
     "lease": ("Lease",),
     "limits": ("Limit", "Limits", "RefillDefaults"),
     "messages": ("Chunk", "Reply", "Request", "Usage"),
@@ -149,19 +155,26 @@ _HOMES = {
 """Which module defines what. The observers need an extra each, so they are no part of `import *`."""
 
 
+def _lazily(
+    namespace: "dict[str, Any]", homes: "Mapping[str, Collection[str]]"
+) -> "tuple[Callable[[str], object], Callable[[], list[str]]]":
+    """`__getattr__` and `__dir__` of a package whose names are imported when they are first asked for."""
+
+    def find(name: str) -> object:
+        from importlib import import_module
+
+        package = namespace["__name__"]
+        for home, names in homes.items():
+            if name in names:
+                module = import_module(f"{package}.{home}")
+                value = namespace[name] = module if name == home else getattr(module, name)
+                return value
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find, lambda: sorted({*namespace, *namespace["__all__"]})
+
+
 if TYPE_CHECKING:
     __all__ += ["PrometheusMetrics", "StructlogObserver"]
 else:  # unseen by type checkers, which would take any name for granted
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        for home, names in _HOMES.items():
-            if name in names:
-                module = import_module(f"{__name__}.{home}")
-                value = globals()[name] = module if name == home else getattr(module, name)
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = _lazily(globals(), _HOMES)

@@ -1,14 +1,17 @@
 """What importing the router loads, and that every name is there nevertheless."""
 
 import ast
+import importlib
 import inspect
 import pickle
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 import ratelimit_router
+from ratelimit_router import simulation
 
 HEAVY = {
     "datetime",
@@ -16,12 +19,15 @@ HEAVY = {
     "difflib",
     "random",
     "importlib.metadata",
+    "scipy",
     "tomllib",
     "click",
     "prometheus_client",
     "ratelimit_router.events",
+    "ratelimit_router.guidance",
     "ratelimit_router.headers",
     "ratelimit_router.messages",
+    "ratelimit_router.planner",
     "ratelimit_router.resets",
     "ratelimit_router.snapshot",
 }
@@ -50,26 +56,34 @@ def test_a_router_loads_what_every_router_needs() -> None:
     assert not HEAVY & found
 
 
-@pytest.mark.parametrize("name", ratelimit_router.__all__)
-def test_every_public_name_is_there(name: str) -> None:
+PUBLIC = [(package, name) for package in (ratelimit_router, simulation) for name in package.__all__]
+
+
+@pytest.mark.parametrize(("package", "name"), PUBLIC)
+def test_every_public_name_is_there(package: ModuleType, name: str) -> None:
     """By attribute, by `import *`, in `dir`; and it is the same each time."""
-    assert getattr(ratelimit_router, name) is getattr(ratelimit_router, name)
+    assert getattr(package, name) is getattr(package, name)
     everything: dict[str, object] = {}
-    exec("from ratelimit_router import *", everything)
-    assert everything[name] is getattr(ratelimit_router, name)
-    assert name in dir(ratelimit_router)
+    exec(f"from {package.__name__} import *", everything)
+    assert everything[name] is getattr(package, name)
+    assert name in dir(package)
 
 
-def test_what_type_checkers_see_is_what_there_is() -> None:
+@pytest.mark.parametrize("package", [ratelimit_router, simulation])
+def test_what_type_checkers_see_is_what_there_is(package: ModuleType) -> None:
     """The imports that only they read name the same objects, from the same modules."""
-    tree = ast.parse(inspect.getsource(ratelimit_router))
-    seen = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
-    names = {alias.name: f"{node.module}.{alias.name}" for node in seen for alias in node.names if node.module}
-    del names["import_module"]
-    assert set(names) == {*ratelimit_router.__all__, "PrometheusMetrics", "StructlogObserver"}
+    tree = ast.parse(inspect.getsource(package))
+    seen = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    paths = {alias.name: f"{node.module}.{alias.name}" for node in seen for alias in node.names}
+    names = {name: path for name, path in paths.items() if path.startswith("ratelimit_router") and name[0] != "_"}
+    assert set(names) - {"PrometheusMetrics", "StructlogObserver"} == set(package.__all__)
     for name, path in names.items():
-        found = getattr(ratelimit_router, name)
-        assert path == (found.__name__ if inspect.ismodule(found) else f"{found.__module__}.{found.__qualname__}")
+        module, _, attribute = path.rpartition(".")
+        found = getattr(package, name)
+        if inspect.isclass(found) or inspect.isfunction(found):
+            assert path == f"{found.__module__}.{found.__qualname__}"
+        else:
+            assert found is getattr(importlib.import_module(module), attribute)
 
 
 def test_a_name_that_is_none_is_refused() -> None:
