@@ -23,6 +23,9 @@ except ImportError as error:
 
 __all__ = ["Limiters"]
 
+LONGEST = 60.0
+"""Seconds that a refused task waits at most before it takes the next turn: nobody sleeps until tomorrow."""
+
 
 class Limiters:
     """See `lab.Client`."""
@@ -44,7 +47,7 @@ class Limiters:
                 candidates.note(model, error)
                 if candidates.spent:
                     raise
-                await asyncio.sleep(hint_of(error) if is_refusal(error) else 0.0)
+                await asyncio.sleep(min(hint_of(error), LONGEST) if is_refusal(error) else 0.0)
             else:
                 return
 

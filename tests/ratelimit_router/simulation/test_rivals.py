@@ -130,6 +130,13 @@ def test_aiolimiter_takes_the_models_in_turn() -> None:
     assert found.first_choice_share == 0.5
 
 
+def test_aiolimiter_does_not_sleep_until_tomorrow() -> None:
+    """Told by one model to come back in hours, a task takes its next turn after a minute."""
+    _, found = played("aiolimiter", scenario(20, 60.0, quotas=(QuotaRule(name="rpd", amount=1.0),)))
+    assert found.done == 20
+    assert 60 < found.wait_p99_seconds < 600
+
+
 @pytest.mark.parametrize("policy", RIVALS)
 def test_a_dead_model_is_left_alone(policy: str) -> None:
     """A task that learns that a model is gone asks the others."""
