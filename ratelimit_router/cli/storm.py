@@ -1,19 +1,17 @@
 """`ratelimit-router storm`: how near to what is possible do policies come, and what do they break on the way?"""
 
-import importlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import track
 
-from ratelimit_router.cli.storm_play import Played, Storm, play_all, storm_scenario
+from ratelimit_router.cli.storm_files import extras_named, require, write_pictures, write_scenario, write_trace
+from ratelimit_router.cli.storm_play import Played, Storm, play_all
 from ratelimit_router.cli.storm_request import (
-    FIRST_SEED,
     SEEDS,
     requested_loads,
     requested_policies,
@@ -21,10 +19,8 @@ from ratelimit_router.cli.storm_request import (
     requested_storms,
 )
 from ratelimit_router.cli.storm_table import show_list, show_summaries
-from ratelimit_router.errors import ConfigError
-from ratelimit_router.simulation.measures import Measures, Summary, summarize
+from ratelimit_router.simulation.measures import Measures, summarize
 from ratelimit_router.simulation.rivals.registry import POLICIES
-from ratelimit_router.simulation.scenario_file import dump_scenario
 
 __all__ = ["storm"]
 
@@ -58,15 +54,11 @@ Exit status: 1 if a policy of ours left a task failed or undone, 2 for a wrong c
     "--policy", "policies", multiple=True, metavar="NAME", help="Compare this policy, or all.  [default: ours]"
 )
 @click.option(
-    "--load",
-    "loads",
-    multiple=True,
-    metavar="TIER=TASKS[:INPUT:OUTPUT]",
-    help="With any router.toml: so many calls at once, of so many tokens.",
+    "--load", "loads", multiple=True, metavar="TIER=TASKS", help="So many calls at once, with any router.toml."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a scenario, seed and policy.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write pictures as one HTML file.")
-@click.option("--no-bound", is_flag=True, help="Do not compare with what is possible; needs no SciPy.")
+@click.option("--no-bound", is_flag=True, help="Do not compare with what is possible (that needs SciPy).")
 @click.option("--frontier", is_flag=True, help="Also compare first choices with the most possible in the same time.")
 @click.option("--jobs", type=click.IntRange(min=1), help="How many processes.  [default: one a core]")
 @click.option("--list", "as_list", is_flag=True, help="Show every family and policy, and stop.")
@@ -98,9 +90,9 @@ def storm(
         show_list()
         return
     sources = requested_sources(scenarios)
-    with _extras_named():
+    with extras_named():
         if dump is not None:
-            _dump(sources, seed, dump)
+            write_scenario(sources, seed, dump)
             return
         storms = requested_storms(
             sources,
@@ -112,21 +104,23 @@ def storm(
             bound=not no_bound,
             frontier=frontier,
         )
-        if trace is not None and len(storms) * len(storms[0].policies) > 1:
-            raise ConfigError("holds one run: name one scenario, one --policy and one seed", key="--trace")
-        _require(bound=not no_bound, report=report is not None)
+        require(bound=not no_bound, report=report, trace=trace, storms=storms)
         played = _play(storms, jobs or os.cpu_count() or 1)
-        measures = [one for each in played for one in each.measures]
-        summaries = summarize(measures)
-        if trace is not None:
-            _write_text(trace, "".join(f"{line}\n" for line in played[0].runs[0].trace()))
-        if report is not None:
-            _report(played, summaries, report)
+        write_trace(played, trace)
+        write_pictures(played, report)
+    _show([one for each in played for one in each.measures], storms, as_json)
+
+
+def _show(measures: Sequence[Measures], storms: Sequence[Storm], as_json: bool) -> None:
+    """The figures on stdout; exit status 1 if a policy of ours left something undone."""
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in measures], indent=2))
     else:
-        show_summaries(summaries, _title(storms), by_tier=len(sources) == 1)
-    _judge(measures)
+        alone = len({storm.source for storm in storms}) == 1
+        show_summaries(summarize(measures), _title(storms), by_tier=alone)
+    ours = [one for one in measures if POLICIES[one.policy].ours]
+    if any(one.failed or one.unfinished for one in ours):
+        click.get_current_context().exit(1)
 
 
 def _title(storms: Sequence[Storm]) -> str:
@@ -141,60 +135,3 @@ def _play(storms: Sequence[Storm], jobs: int) -> list[Played]:
     outcomes = play_all(storms, jobs)
     bar = track(outcomes, "storms", len(storms), console=console, transient=True, disable=not console.is_terminal)
     return list(bar)
-
-
-def _require(*, bound: bool, report: bool) -> None:
-    """Raises ImportError now rather than after minutes of play."""
-    for wanted, module in ((bound, "bound"), (report, "report")):
-        if wanted:
-            importlib.import_module(f"ratelimit_router.simulation.{module}")
-
-
-@contextmanager
-def _extras_named() -> Iterator[None]:
-    """What is not installed becomes one line that names the extra."""
-    try:
-        yield
-    except ImportError as error:
-        if "pip install" in str(error):
-            raise ConfigError(str(error)) from error
-        raise
-
-
-def _report(played: Sequence[Played], summaries: Sequence[Summary], path: Path) -> None:
-    from ratelimit_router.simulation.report import Shown, write_report  # needs matplotlib and jinja2
-
-    shown = [
-        Shown(run=run, measures=measures, binding=each.binding)
-        for each in played
-        for run, measures in zip(each.runs, each.measures, strict=False)  # of most storms only the figures were kept
-    ]
-    with _writable(path):
-        write_report(path, shown, summaries)
-
-
-def _dump(sources: Sequence[str | Path], seed: int | None, path: Path) -> None:
-    if len(sources) > 1:
-        raise ConfigError("holds one scenario: name it", key="--dump")
-    first = FIRST_SEED if isinstance(sources[0], str) and seed is None else seed
-    _write_text(path, dump_scenario(storm_scenario(sources[0], first)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with _writable(path):
-        path.write_text(text, encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror or error}", file=str(path)) from error
-
-
-def _judge(measures: Sequence[Measures]) -> None:
-    """Exit status 1 if a policy of ours left something undone."""
-    ours = [one for one in measures if POLICIES[one.policy].ours]
-    if any(one.failed or one.unfinished for one in ours):
-        click.get_current_context().exit(1)
