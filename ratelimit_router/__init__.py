@@ -7,10 +7,9 @@ Each name is imported when it is first asked for: nobody pays for what is not us
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-    from typing import Any
+from ratelimit_router.exports import lazily
 
+if TYPE_CHECKING:
     from ratelimit_router import events
     from ratelimit_router.attempts import Attempt
     from ratelimit_router.errors import (
@@ -155,26 +154,7 @@ _HOMES = {
 """Which module defines what. The observers need an extra each, so they are no part of `import *`."""
 
 
-def _lazily(
-    namespace: "dict[str, Any]", homes: "Mapping[str, Collection[str]]"
-) -> "tuple[Callable[[str], object], Callable[[], list[str]]]":
-    """`__getattr__` and `__dir__` of a package whose names are imported when they are first asked for."""
-
-    def find(name: str) -> object:
-        from importlib import import_module
-
-        package = namespace["__name__"]
-        for home, names in homes.items():
-            if name in names:
-                module = import_module(f"{package}.{home}")
-                value = namespace[name] = module if name == home else getattr(module, name)
-                return value
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    return find, lambda: sorted({*namespace, *namespace["__all__"]})
-
-
 if TYPE_CHECKING:
     __all__ += ["PrometheusMetrics", "StructlogObserver"]
 else:  # unseen by type checkers, which would take any name for granted
-    __getattr__, __dir__ = _lazily(globals(), _HOMES)
+    __getattr__, __dir__ = lazily(globals(), _HOMES)

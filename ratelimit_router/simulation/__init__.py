@@ -20,7 +20,7 @@ Each name is imported when it is first asked for; the bound, plans, some rivals 
 
 from typing import TYPE_CHECKING
 
-from ratelimit_router import _lazily
+from ratelimit_router.exports import lazily
 
 if TYPE_CHECKING:
     from ratelimit_router.simulation.bound import Bound, fluid_bound, frontier
@@ -119,4 +119,4 @@ _HOMES = {
 
 
 if not TYPE_CHECKING:  # unseen by type checkers, which would take any name for granted
-    __getattr__, __dir__ = _lazily(globals(), _HOMES)
+    __getattr__, __dir__ = lazily(globals(), _HOMES)

@@ -140,23 +140,24 @@ class ModelQuota:
     ):
         self._windows: dict[str, tuple[QuotaRule, Window]] = {}
         self.in_flight = 0
-        self.configure(quotas, concurrency=concurrency, charge_refused=charge_refused, leeway=leeway)
+        self.configure(-math.inf, quotas, concurrency=concurrency, charge_refused=charge_refused, leeway=leeway)
 
     def configure(
         self,
+        now: float,
         quotas: Iterable[QuotaRule],
         *,
         concurrency: int | None,
         charge_refused: bool = False,
         leeway: float = 0.0,
     ) -> None:
-        """Enforce this from now on; what was spent in a window that stays of its kind stays spent.
+        """Enforce this from `now` on; what was spent in a window that stays of its kind stays spent.
 
         `concurrency`: calls in flight (None: any number). `charge_refused`: a refused call uses quota too. `leeway`:
         seconds by which rolling and continuous windows are lenient.
         """
         kept = self._windows
-        self._windows = {rule.name: (rule, _window(rule, kept.get(rule.name), leeway)) for rule in quotas}
+        self._windows = {rule.name: (rule, _window(now, rule, kept.get(rule.name), leeway)) for rule in quotas}
         self._concurrency, self._charge_refused = concurrency, charge_refused
 
     def admit(self, now: float, input_tokens: int, output_tokens: int = 0) -> Decision:
@@ -203,10 +204,10 @@ def hint_seconds(decision: Decision, hint: str, fallback: float = 60.0) -> float
     return {"right": truth, "truncated": float(math.floor(truth)), "short": truth / 3}.get(hint)
 
 
-def _window(rule: QuotaRule, old: tuple[QuotaRule, Window] | None, leeway: float) -> Window:
+def _window(now: float, rule: QuotaRule, old: tuple[QuotaRule, Window] | None, leeway: float) -> Window:
     """The window that enforces a rule: the old one with new amounts if it is of the same kind, else a fresh one."""
     if old is not None and _kind(old[0]) == _kind(rule):
-        old[1].resize(rule.amount, rule.burst, leeway)
+        old[1].resize(now, rule.amount, rule.burst, leeway)
         return old[1]
     assert rule.window is not None  # both are filled in when the rule is made
     assert rule.period is not None

@@ -27,7 +27,7 @@ from ratelimit_router.limits import DAY, QUOTAS
 from ratelimit_router.outcomes import outcome_of
 from ratelimit_router.simulation.quota import ModelQuota, QuotaRule, Violation
 from ratelimit_router.simulation.run import OK, Call, Level, Run
-from ratelimit_router.simulation.scenario import WANDER, Account, Scenario, Service, Task, Trouble
+from ratelimit_router.simulation.scenario import WANDER, Account, Change, Scenario, Service, Task, Trouble
 
 __all__ = ["CLIENT_TIMEOUT", "Services"]
 
@@ -57,17 +57,16 @@ class Owner:
             if changes and (not foreign or changes[0].at <= foreign[0][0]):
                 if changes[0].at > at:
                     return
-                factor = changes.popleft().factor
-                self._configure(factor)
+                self._change(changes.popleft())
             else:
                 if foreign[0][0] > at:
                     return
                 when, input_tokens, output_tokens = foreign.popleft()
                 self.quota.spend(self._clock(when), input_tokens, output_tokens)
 
-    def _configure(self, factor: float) -> None:
-        self.rules = tuple(_scaled(rule, factor) for rule in self._owner.quotas)
-        self.quota.configure(self.rules, concurrency=self._owner.concurrency)
+    def _change(self, change: Change) -> None:
+        self.rules = tuple(_scaled(rule, change.factor) for rule in self._owner.quotas)
+        self.quota.configure(self._clock(change.at), self.rules, concurrency=self._owner.concurrency)
 
     def levels(self, at: float) -> list[Level]:
         """What is left of every quota now."""

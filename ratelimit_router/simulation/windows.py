@@ -48,8 +48,8 @@ class Window(Protocol):
         """What could be spent now."""
         ...
 
-    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
-        """Change the limit; what was spent stays spent."""
+    def resize(self, now: float, amount: float, burst: float | None, leeway: float = 0.0) -> None:
+        """Change the limit from `now` on; what was spent stays spent."""
         ...
 
 
@@ -58,11 +58,15 @@ class ContinuousWindow:
 
     def __init__(self, amount: float, period: float, burst: float | None = None, leeway: float = 0.0):
         self._period = period
-        self.resize(amount, burst, leeway)
+        self._set(amount, burst, leeway)
         self._spent = 0.0  # how far below full
         self._at = -inf
 
-    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
+    def resize(self, now: float, amount: float, burst: float | None, leeway: float = 0.0) -> None:
+        self.spend(now, 0.0)  # what came back until now came at the old rate
+        self._set(amount, burst, leeway)
+
+    def _set(self, amount: float, burst: float | None, leeway: float) -> None:
         self._rate = amount / self._period
         self._size = (amount if burst is None else burst) + self._rate * leeway
 
@@ -94,9 +98,9 @@ class RollingWindow:
         self._whole_period = period
         self._spent: deque[tuple[float, float]] = deque()
         self._used = 0.0
-        self.resize(amount, None, leeway)
+        self.resize(-inf, amount, None, leeway)
 
-    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
+    def resize(self, now: float, amount: float, burst: float | None, leeway: float = 0.0) -> None:
         self._amount, self._period = amount, max(0.0, self._whole_period - leeway)
 
     def _forget(self, now: float) -> None:
@@ -140,7 +144,7 @@ class ResetWindow(ABC):
     def bounds(self, now: float) -> tuple[float, float]:
         """The window that `now` lies in: its first instant, and that of the next."""
 
-    def resize(self, amount: float, burst: float | None, leeway: float = 0.0) -> None:
+    def resize(self, now: float, amount: float, burst: float | None, leeway: float = 0.0) -> None:
         self._amount = amount
 
     def left(self, now: float) -> float:

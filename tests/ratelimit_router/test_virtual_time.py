@@ -107,3 +107,20 @@ def test_other_limiters_run_in_it(rate: float, period: float) -> None:
         return asyncio.get_running_loop().time()
 
     assert run(main()) == pytest.approx((500 - rate) * period / rate, abs=1e-5)
+
+
+def test_timers_of_one_instant_fire_in_the_order_in_which_they_were_set() -> None:
+    """Whatever else is set between them: one timer more changes nothing for the others."""
+
+    async def main(more: int) -> list[int]:
+        loop, fired = asyncio.get_running_loop(), []
+        for number in range(20):
+            loop.call_at(5.0, fired.append, number)
+            for _ in range(more):
+                loop.call_at(3.0 + number % 3, lambda: None)
+        cancelled = loop.call_at(5.0, fired.append, -1)
+        cancelled.cancel()
+        await asyncio.sleep(6.0)
+        return fired
+
+    assert run(main(0)) == run(main(1)) == run(main(7)) == list(range(20))

@@ -165,13 +165,15 @@ class Desk:
     def _terms(self, model: FakeModel) -> dict[str, Any]:
         return {"concurrency": model.concurrency, "charge_refused": model.charge_refused, "leeway": self._leeway}
 
-    def script(self, models: Mapping[str, FakeModel], faults: tuple[FaultRule, ...] | None = None) -> None:
-        """Change models and faults in mid-run; what was spent stays spent. A new model may be added this way."""
+    def script(
+        self, now: float, models: Mapping[str, FakeModel], faults: tuple[FaultRule, ...] | None = None
+    ) -> None:
+        """Change models and faults in mid-run, from `now` on; what was spent stays spent. A new model may be added this way."""
         for model in models.values():
             self.models[model.id] = model
             for (_, model_id), quota in self._quotas.items():
                 if model_id == model.id:
-                    quota.configure(model.quotas, **self._terms(model))
+                    quota.configure(now, model.quotas, **self._terms(model))
         if faults is not None:
             self._faults = faults
 

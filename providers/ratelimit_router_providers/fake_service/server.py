@@ -98,7 +98,7 @@ class FakeService:
         Raises ConfigError, and then nothing has changed.
         """
         models, faults = parse_script(changes, self._desk.models)
-        self._desk.script(models, faults)
+        self._desk.script(self._clock(), models, faults)
 
     async def __aenter__(self) -> Self:
         self._started = self._clock()

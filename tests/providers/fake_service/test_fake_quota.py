@@ -91,7 +91,7 @@ def test_quotas_that_change_in_mid_run_keep_what_was_spent() -> None:
     )
     assert quota.admit(START, 60).admitted
     changed = (QuotaRule(name="rpm", amount=4), QuotaRule(name="tpm", amount=100, window="continuous"))
-    quota.configure(changed, concurrency=1, leeway=0.5)
+    quota.configure(START, changed, concurrency=1, leeway=0.5)
     assert quota.left(START) == {"rpm": 3, "tpm": 100 + 100 / 60 / 2}
     assert [violation.name for violation in quota.admit(START, 1).violations] == ["concurrency"]
     assert quota.left(START + 59.5)["rpm"] == 4

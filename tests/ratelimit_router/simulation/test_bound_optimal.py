@@ -130,7 +130,7 @@ def services(draw: st.DrawFn, name: str) -> Service:
         concurrency=draw(st.sampled_from([None, None, 1, 2])),
         accounts=("account",) if draw(st.booleans()) else (),
         latency=Distribution(median=draw(st.sampled_from([0.5, 3.0])), sigma=draw(st.sampled_from([0.0, 0.8]))),
-        changes=draw(st.sampled_from([(), (), (Change(at=40.0, factor=0.5),)])),
+        changes=draw(st.sampled_from([(), (), (Change(at=40.0, factor=0.5),), (Change(at=40.0, factor=2.0),)])),
         troubles=draw(st.sampled_from([(), (), (Trouble(kind="overloaded", start=5.0, end=70.0),)])),
         consumers=draw(st.sampled_from([(), (), (Consumer(rate=0.02, input_tokens=Distribution(median=100.0)),)])),
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ratelimit_router import Limits, Model, Tier
+from ratelimit_router.simulation.families import family
 from ratelimit_router.simulation.lab import Policy, play
 from ratelimit_router.simulation.policies import OURS, greedy
 from ratelimit_router.simulation.quota import QuotaRule
@@ -137,11 +138,13 @@ def test_the_real_router_uses_its_quota_exactly() -> None:
 
 def test_watching_changes_nothing() -> None:
     """Levels every five seconds from the start to the end, and the same trace as without."""
-    storm = scenario(Load(tier="t", tasks=25), rpm=10.0, network=Network(jitter=0.01))
+    storm = scenario(Load(tier="t", tasks=25), rpm=10.0)  # without jitter: many timers are due with the watcher's
     watched, unwatched = play(storm, greedy, watch=True), play(storm, greedy)
     assert [level.at for level in watched.levels] == [5.0 * number for number in range(25)]
     assert unwatched.levels == []
     assert [*watched.trace()] == [*unwatched.trace()]
+    storm = family("misconfigured", 1000)
+    assert [*play(storm, greedy, watch=True).trace()] == [*play(storm, greedy).trace()]
 
 
 def test_the_client_notes_its_cooldowns() -> None:

@@ -170,7 +170,7 @@ def test_packaged_scenarios_can_be_weathered(name: str) -> None:
 
 def test_there_are_packaged_scenarios() -> None:
     """By the names that the reference tells."""
-    assert set(PACKAGED) == {"gemini-free-tier", "morning-outage", "shared-key"}
+    assert set(PACKAGED) == {"busy-key", "gemini-free-tier", "morning-outage"}
     assert all(name in REFERENCE for name in PACKAGED)
 
 

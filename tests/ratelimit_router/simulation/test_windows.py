@@ -165,8 +165,18 @@ def test_resizing_keeps_what_was_spent() -> None:
     """A limit that is lowered in mid-run counts the past."""
     for window in (ContinuousWindow(10, 60), RollingWindow(10, 60), FixedWindow(10, 60)):
         window.spend(START, 4)
-        window.resize(5, None)
+        window.resize(START, 5, None)
         assert window.left(START) == 1
+
+
+def test_what_came_back_before_a_change_came_at_the_old_rate() -> None:
+    """Ten a minute for 30 s bring five back, whatever the limit is then."""
+    for amount in (5, 60):
+        window = ContinuousWindow(10, 60, burst=10)
+        window.spend(START, 10)
+        window.resize(START + 30, amount, 10)
+        assert window.left(START + 30) == pytest.approx(5.0)
+        assert window.left(START + 33) == pytest.approx(5.0 + 3 * amount / 60)
 
 
 def test_a_clock_that_goes_back_gives_nothing_away() -> None:
