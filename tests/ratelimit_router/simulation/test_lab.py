@@ -17,7 +17,7 @@ from ratelimit_router.simulation.policies import OURS, greedy
 from ratelimit_router.simulation.quota import QuotaRule
 from ratelimit_router.simulation.rivals.registry import POLICIES
 from ratelimit_router.simulation.run import Run, TaskRecord
-from ratelimit_router.simulation.scenario import Distribution, Load, Network, Scenario, Service, Task
+from ratelimit_router.simulation.scenario import Distribution, Load, Scenario, Service, Task
 from ratelimit_router.simulation.services import Services
 
 DIGEST = """
