@@ -13,7 +13,9 @@ __all__ = ["write"]
 _HEAD = """# Results
 
 Written by `make bench` from what it has measured (`results.json`); nothing here is typed in. Measured on {cores} cores
-({processor}, {system}, {python}); beside {peers}.
+({processor}, {system}, {python}).
+
+Beside {peers}.
 """
 _STORMS = """## Storms over HTTP
 
@@ -22,6 +24,7 @@ to 200 ms) against the same simulated service, over real HTTP on one machine, in
 [over_http/contestants/](over_http/contestants/). The quotas are continuous with 5 s of burst unless the storm says
 otherwise. The *bound* is the least time that any scheduler could take: [over_http/bound.py](over_http/bound.py) says
 why. Whoever has not ended after 90 s has failed the rest. Of several runs of one contestant the median is shown.
+Other programs used {others} of the machine meanwhile: the less, the more these figures are worth.
 
 {scenarios}
 """
@@ -43,7 +46,7 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def _storms(storms: Storms, pictures: Path) -> list[str]:
-    parts = [_STORMS.format(scenarios=scenario_list(storms))]
+    parts = [_STORMS.format(scenarios=scenario_list(storms), others=storms.others())]
     parts += [f"![{about}](pictures/{path.name})\n" for path, about in draw(storms, pictures).items()]
     for heading, text in storm_tables(storms).items():
         parts += [f"### {heading}\n", text + "\n"]

@@ -1,5 +1,6 @@
 """The pictures of RESULTS.md, as SVG: calls done over time beside the bound, and what each contestant costs."""
 
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -18,8 +19,7 @@ from benchmarks.report.storms import Storms  # noqa: E402
 __all__ = ["draw"]
 
 OURS, BOUND = "#c0392b", "#2c3e50"
-LONGEST = 65.0
-"""Seconds that are shown."""
+OTHERS = ("#7f8c8d", "#2980b9", "#27ae60", "#8e44ad", "#f39c12", "#16a085", "#d35400", "#34495e", "#f1a7c0", "#a0785a")
 STEP = 0.1
 
 
@@ -37,29 +37,29 @@ def draw(storms: Storms, folder: Path) -> dict[Path, str]:
 
 def _curves(storms: Storms, scenario: str, folder: Path) -> Path:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    _bound(axes, scenario)
-    for number, name in enumerate(storms.contestants()):
-        if (row := storms.median(scenario, name)) is None:
-            continue
+    rows = {name: row for name in storms.contestants() if (row := storms.median(scenario, name))}
+    longest = max(row["finished"][-1] for row in rows.values() if row["finished"])
+    _bound(axes, scenario, longest)
+    for (name, row), other in zip(rows.items(), itertools.cycle(OTHERS), strict=False):
         times, ours = row["finished"], name == "ours"
         axes.plot(
             [0.0, *times],
             range(len(times) + 1),
             label=f"{CONTESTANTS[name].title} ({row['rejections']:,} x 429)",
-            color=OURS if ours else f"C{number}",
+            color=OURS if ours else other,
             linewidth=2.2 if ours else 1.0,
             zorder=3 if ours else 2,
         )
-    axes.set(xlabel="seconds", ylabel="calls done", xlim=(0, LONGEST), ylim=(0, SCENARIOS[scenario].calls * 1.03))
+    axes.set(xlabel="seconds", ylabel="calls done", xlim=(0, longest), ylim=(0, SCENARIOS[scenario].calls * 1.03))
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", fontsize=7.5)
     return _save(figure, folder / f"{scenario}.svg")
 
 
-def _bound(axes: Axes, scenario: str) -> None:
+def _bound(axes: Axes, scenario: str, longest: float) -> None:
     """The most calls that can have been admitted by then."""
     supplies, calls = SCENARIOS[scenario].supplies(), SCENARIOS[scenario].calls
-    times = [number * STEP for number in range(round(LONGEST / STEP))]
+    times = [number * STEP for number in range(round(longest / STEP))]
     most = [min(calls, sum(supply.most(0.0, at) for supply in supplies)) for at in times]
     axes.plot(times, most, label="fluid bound", color=BOUND, linestyle="--", linewidth=1.2, zorder=4)
 

@@ -33,6 +33,11 @@ class Storms:
         mine, least = (statistics.median(float(row["cpu"]) for row in of) for of in (rows, bare))
         return mine / least
 
+    def others(self) -> str:
+        """What share of the machine others have used: in the run in the middle, and in the worst."""
+        shares = [float(row["others"]) for row in self._rows]
+        return f"{statistics.median(shares):.0%} (at the worst {max(shares):.0%})"
+
     def contestants(self) -> list[str]:
         """Who has played against quotas, in the order of the list of contestants."""
         played = {row["contestant"] for row in self._rows}

@@ -35,7 +35,7 @@ def storm_tables(storms: Storms) -> dict[str, str]:
     """By heading: how fast, how many refusals, how much CPU."""
     return {
         "Share of the bound reached (1 is the best possible), or calls done if some failed": _matrix(storms, _share),
-        "Answers with 429, and with 503": _matrix(storms, _refusals),
+        "Answers with 429 (+ with 503, of the model that is dark)": _matrix(storms, _refusals),
         "CPU of the client, over the bare HTTP client's for the same calls": _matrix(storms, _cpu),
         "Peak memory in MB, its import included": _matrix(storms, _memory),
     }

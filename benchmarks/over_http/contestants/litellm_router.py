@@ -9,6 +9,7 @@
 `chain`       four groups of one deployment, largest first, that fall back on each other.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,11 +19,14 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched from t
 
 import litellm
 from litellm import Router
-from litellm.types.router import RetryPolicy
+from litellm.types.router import RetryPolicy, RouterRateLimitError
 
 from benchmarks.over_http.harness import Call, Job, prompt
 
 ENDLESS = 100_000
+GIVES_UP = (litellm.RateLimitError, litellm.ServiceUnavailableError, RouterRateLimitError)
+"""How it gives up although told to repeat: a chain was walked to its end; all cool, which its retries do not wait out.
+Except in the variant `default` its user asks again, after the cooldown that the error tells, if it tells one."""
 REPEATED = RetryPolicy(RateLimitErrorRetries=ENDLESS, InternalServerErrorRetries=ENDLESS)
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -75,8 +79,9 @@ async def contestant(job: Job) -> AsyncIterator[Call]:
             try:
                 await routing.acompletion(model=first, messages=prompt(number))
                 return
-            except litellm.RateLimitError:
-                if job.variant != "chain":  # a chain has been walked to its end: its user starts again
+            except GIVES_UP as error:
+                if job.variant == "default":
                     raise
+                await asyncio.sleep(getattr(error, "cooldown_time", 0.0))
 
     yield call
