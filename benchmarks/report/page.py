@@ -1,5 +1,6 @@
 """RESULTS.md as a whole."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
     runs = results["runs"]
     machine = results["machine"]
     peers = ", ".join(f"{name} {number}" for name, number in results["peers"].items())
-    parts = [_HEAD.format(**machine, peers=peers), "## Goals\n", goal_table(runs) + "\n"]
+    head = _HEAD.format(**machine, peers="\n".join(textwrap.wrap(peers, 110)))
+    parts = [head, "## Goals\n", goal_table(runs) + "\n"]
     if "over_http" in runs:
         parts += _storms(Storms(runs["over_http"]["result"]), folder / "pictures")
     parts.append("## Alone\n\nIn turns with their peers, each round; medians of the ratios round by round.\n")
