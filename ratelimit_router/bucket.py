@@ -308,19 +308,43 @@ class RollingBucket:
 
 
 class CalendarBucket:
-    """Everything comes back at a reset: `next_reset(now)` is the first one after `now`."""
+    """Everything from before a reset comes back: `next_reset(now)` is the first one after `now`.
 
-    __slots__ = ("_next_reset", "_opened", "_resets_at", "_room", "capacity", "ceiling", "name", "period", "unit")
+    It is believed to come back a `guard` later (at most half a period). What is spent in between is of the old period
+    for us, but of the new one for the service, so it counts in both.
+    """
+
+    __slots__ = (
+        "_early",
+        "_guard",
+        "_next_reset",
+        "_opened",
+        "_resets_at",
+        "_room",
+        "capacity",
+        "ceiling",
+        "name",
+        "period",
+        "unit",
+    )
 
     def __init__(
-        self, name: str, unit: int, period: float, capacity: float, next_reset: Callable[[float], float], now: float
+        self,
+        name: str,
+        unit: int,
+        period: float,
+        capacity: float,
+        next_reset: Callable[[float], float],
+        now: float,
+        guard: float = 0.0,
     ):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
         self._room = capacity
-        self._next_reset = next_reset
+        self._next_reset, self._guard = next_reset, min(guard, period / 2)
         self._opened = now
-        self._resets_at = next_reset(now)
+        self._resets_at = next_reset(now) + self._guard
+        self._early = 0.0  # of what the next reset brings: spent already, within the guard
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
@@ -332,8 +356,10 @@ class CalendarBucket:
             return now
         if self.capacity <= 0:
             return math.inf
-        laps = max(math.ceil((amount - max(self._room, 0.0)) / self.capacity) - 1, 0)
-        return self._resets_at + laps * self.period
+        missing = amount + self._early
+        if amount > self.capacity:  # several requests in a row: the first of them may go before the reset
+            missing -= max(self._room, 0.0)
+        return self._resets_at + max(math.ceil(missing / self.capacity) - 1, 0) * self.period
 
     def supply(self, now: float, until: float) -> float:
         """See `Bucket`."""
@@ -341,17 +367,19 @@ class CalendarBucket:
         if until < self._resets_at:
             return max(room, 0.0)
         resets = (until - self._resets_at) // self.period + 1
-        return max(room, 0.0) + resets * self.capacity
+        return max(room, 0.0) + max(resets * self.capacity - self._early, 0.0)
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""
         if at >= self._resets_at:
             self._turn(at)
         self._room -= amount
+        if at >= self._resets_at - self._guard:
+            self._early += amount
 
     def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
         """See `Bucket`."""
-        if instants[-1] < self._resets_at:
+        if instants[-1] < self._resets_at - self._guard:
             self._room -= sum(amounts)
         else:
             for amount, at in zip(amounts, instants, strict=True):
@@ -361,6 +389,8 @@ class CalendarBucket:
         """See `Bucket`."""
         if at >= self._opened:
             self._room = min(self._room - delta, self.capacity)
+        if at >= self._resets_at - self._guard:
+            self._early += delta
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
@@ -379,9 +409,12 @@ class CalendarBucket:
         return self._resets_at
 
     def _turn(self, now: float) -> None:
-        self._opened = self._resets_at  # one reset counts once, also if clocks drift or floats round
-        self._resets_at = self._next_reset(max(now, self._opened + self.period / 2))
-        self._room = self.capacity
+        opened, early = self._resets_at - self._guard, self._early
+        following = self._next_reset(opened + self.period / 2)  # a reset counts once, also if clocks drift
+        if following + self._guard <= now:  # nobody has looked for a while
+            opened, early, following = self._resets_at, 0.0, self._next_reset(now - self._guard)
+        self._opened, self._resets_at = opened, following + self._guard
+        self._room, self._early = self.capacity - early, 0.0
 
 
 def make_bucket(
@@ -402,4 +435,4 @@ def make_bucket(
         return ContinuousBucket(name, unit, quota.amount, quota.period, quota.capacity, guard)
     if quota.refill == "rolling":
         return RollingBucket(name, unit, quota.period + guard, quota.capacity)
-    return CalendarBucket(name, unit, quota.period, quota.capacity, lambda at: next_reset(at) + guard, now)
+    return CalendarBucket(name, unit, quota.period, quota.capacity, next_reset, now, guard)

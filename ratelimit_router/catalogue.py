@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from ratelimit_router.dispatch import Dispatcher
 from ratelimit_router.errors import ConfigError, UnknownTier
@@ -55,8 +54,7 @@ class Catalogue:
         self._dispatcher.lines = self.lines
         if (guide := self._dispatcher.guide) is not None:
             guide.reconfigured(gone)
-        for line in gone:
-            self._dispatcher.dismiss(line, partial(UnknownTier, line.name, tuple(self.lines)))
+        self._dispatcher.dismiss(gone, lambda line: UnknownTier(line.name, tuple(self.lines)))
         self._dispatcher.drain()
 
     def _configure_lines(self) -> list[Line]:

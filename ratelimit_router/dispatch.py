@@ -353,15 +353,16 @@ class Dispatcher:
         """End every waiter with RouterClosed."""
         self.closed = True
         self._be_quiet()
-        for line in list(self.queue.lines):
-            self.dismiss(line, RouterClosed)
+        self.dismiss(list(self.queue.lines), lambda line: RouterClosed())
         self._set_timer(math.inf, 0.0)
 
-    def dismiss(self, line: Line, error: Callable[[], Exception]) -> None:
-        """End everybody who waits in one line, each with an error of its own."""
-        for waiter in list(line):
+    def dismiss(self, lines: Iterable[Line], error: Callable[[Line], Exception]) -> None:
+        """End everybody who waits in these lines, each with an error of its own, before observers hear of the first."""
+        self.herald.hold()
+        for waiter in [one for line in lines for one in line]:
             self.queue.remove(waiter)
-            self._refuse(waiter, error())
+            self._refuse(waiter, error(waiter.line))
+        self.herald.release()
 
 
 class Ticket(Waiter):

@@ -1,0 +1,107 @@
+"""Defects of the router that random storms have found (`ratelimit-router soak`), each as the least that shows it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ratelimit_router import Limit, Limits, NoCapacity, Router, RouterClosed, RouterError, UnknownTier
+from ratelimit_router.bucket import CalendarBucket
+
+
+def meddler(router: list[Router], tier: str) -> Callable[[Any], None]:
+    """An observer that asks for a model whenever it hears of a refusal."""
+
+    def observe(event: Any) -> None:
+        if type(event).__name__ == "Refused":
+            with contextlib.suppress(RouterError):
+                router[0].route_nowait(tier).cancel()
+
+    return observe
+
+
+def test_an_observer_may_use_the_router_while_a_tier_is_dismissed(virtual: Any, router: Any) -> None:
+    """Everybody who waited for the tier ends with UnknownTier, and nobody stands in line any more."""
+
+    async def main() -> None:
+        made: list[Router] = []
+        one = router(
+            {"a": Limits(concurrency=1), "b": Limits(rpm=9)},
+            {"hot": ["a"], "bulk": ["b"]},
+            observers=[meddler(made, "bulk")],
+        )
+        made.append(one)
+        one.route_nowait("hot")
+        waiting = [asyncio.ensure_future(one.route("hot").__aenter__()) for _ in range(3)]
+        await asyncio.sleep(0)
+        models = [model for model in one._catalogue.models if model.name != "a"]
+        one.reconfigure(models=models, tiers=[tier for tier in one._catalogue.tiers if tier.name == "bulk"])
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in ended] == [UnknownTier] * 3
+        assert one._dispatcher.queue.length == 0
+
+    virtual(main)
+
+
+def test_an_observer_may_use_the_router_while_it_is_closed(virtual: Any, router: Any) -> None:
+    """Every waiter ends with RouterClosed."""
+
+    async def main() -> None:
+        made: list[Router] = []
+        one = router({"a": Limits(concurrency=1)}, observers=[meddler(made, "t")])
+        made.append(one)
+        one.route_nowait("t")
+        waiting = [asyncio.ensure_future(one.route("t").__aenter__()) for _ in range(3)]
+        await asyncio.sleep(0)
+        await one.aclose()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in ended] == [RouterClosed] * 3
+
+    virtual(main)
+
+
+def test_a_guard_does_not_let_a_calendar_quota_out_twice(virtual: Any, router: Any) -> None:
+    """What is spent between a reset and its guard is of the new period for the service, so it counts in that, too."""
+
+    async def main() -> None:
+        limits = Limits(rpm=Limit(4, per=60.0, refill="calendar"))
+        one = router({"a": limits}, guard=1.0)
+        to_reset = 40.0  # the router's wall clock starts 20 s after a whole minute
+        await asyncio.sleep(to_reset + 0.5)
+        for _ in range(4):
+            one.route_nowait("t").settle()
+        await asyncio.sleep(0.5)
+        with pytest.raises(NoCapacity) as refused:
+            one.route_nowait("t")
+        assert refused.value.retry_at == pytest.approx(to_reset + 61.0)
+        await asyncio.sleep(refused.value.retry_at - asyncio.get_running_loop().time())
+        one.route_nowait("t").settle()
+
+    virtual(main)
+
+
+def test_a_guarded_calendar_bucket_forgets_what_is_long_gone() -> None:
+    """Nobody looked for several periods: all is back, and what a late refund gives back is of a period that is over."""
+    bucket = CalendarBucket("rpm", 0, 60.0, 4.0, lambda now: (now // 60.0 + 1) * 60.0, 0.0, guard=1.0)
+    for _ in range(4):
+        bucket.spend(1.0, 60.5)
+    assert bucket.when(1.0, 60.5) == 121.0
+    assert bucket.supply(60.5, 120.9) == 0.0
+    assert bucket.level(600.0) == 4.0
+    bucket.spend(4.0, 600.0)
+    bucket.correct(-1.0, 60.5)
+    assert bucket.level(600.5) == 0.0
+    assert bucket.level(601.0) == 0.0
+    assert bucket.level(661.0) == 4.0
+
+
+def test_a_guarded_calendar_bucket_corrects_what_counts_in_both_periods() -> None:
+    """A refund of a call that was made within the guard is given back in the new period, too."""
+    bucket = CalendarBucket("rpm", 0, 60.0, 4.0, lambda now: (now // 60.0 + 1) * 60.0, 0.0, guard=1.0)
+    bucket.spend_all([1.0, 2.0], [60.25, 60.5])
+    bucket.correct(-1.0, 60.25)
+    assert bucket.level(61.0) == 2.0
+    bucket.correct(-2.0, 60.5)
+    assert bucket.level(61.0) == 4.0
