@@ -12,6 +12,7 @@ from ratelimit_router.exports import lazily
 if TYPE_CHECKING:
     from ratelimit_router import events
     from ratelimit_router.attempts import Attempt
+    from ratelimit_router.batch import Batch
     from ratelimit_router.errors import (
         AttemptsExhausted,
         AuthError,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         RouteTimeout,
         UnknownTier,
     )
-    from ratelimit_router.guidance import Batch
     from ratelimit_router.lease import Lease
     from ratelimit_router.limits import Limit, Limits, RefillDefaults
     from ratelimit_router.messages import Chunk, Reply, Request, Usage
@@ -108,6 +108,7 @@ __all__ = [
 
 _HOMES = {
     "attempts": ("Attempt",),
+    "batch": ("Batch",),
     "errors": (
         "AttemptsExhausted",
         "AuthError",
@@ -130,7 +131,6 @@ _HOMES = {
         "UnknownTier",
     ),
     "events": ("events",),
-    "guidance": ("Batch",),
     "lease": ("Lease",),
     "limits": ("Limit", "Limits", "RefillDefaults"),
     "messages": ("Chunk", "Reply", "Request", "Usage"),

@@ -10,7 +10,7 @@ from ratelimit_router.planner import Option, Supply
 from ratelimit_router.queue import Line
 from ratelimit_router.selection import Candidate
 
-__all__ = ["Problem", "Steered"]
+__all__ = ["Problem", "demand"]
 
 UNKNOWN_HOLD = 1.0
 """Seconds that a call is taken to last while none has ended yet."""
@@ -18,40 +18,42 @@ LOWEST = -(2**62)
 """A priority that everybody in line comes before."""
 
 
-class Steered:
-    """One line while a batch is open: `ahead` calls are announced and not granted yet, of about `cost` each."""
-
-    def __init__(self, line: Line, ahead: float, cost: Cost):
-        self.line, self.ahead, self.cost = line, ahead, cost
-
-    def demand(self) -> tuple[float, Cost]:
-        """Calls to come, and the mean cost of one."""
-        waiting = float(self.line.length)
-        calls = max(self.ahead, waiting)
-        if not waiting:
-            return calls, self.cost
-        sums = [lane.ahead(LOWEST) for lane in self.line.lanes]
-        rest = calls - waiting
-        mean = [(sum(one[unit] for one in sums) + rest * self.cost[unit]) / calls for unit in range(len(UNITS))]
-        return calls, (mean[0], mean[1], mean[2], mean[3])
+def demand(line: Line, announced: Iterable[tuple[float, Cost]]) -> tuple[float, Cost]:
+    """Calls to come of a line, those in it included, and the mean cost of one. `announced`: calls, cost of each."""
+    parts = [(calls, [calls * each for each in cost]) for calls, cost in announced]
+    parts += [(float(lane[0]), list(lane)) for lane in (lane.ahead(LOWEST) for lane in line.lanes)]
+    calls = sum(count for count, _ in parts)
+    if not calls:
+        return 0.0, (1, 0, 0, 0)
+    mean = [sum(sums[unit] for _, sums in parts) / calls for unit in range(len(UNITS))]
+    return calls, (mean[0], mean[1], mean[2], mean[3])
 
 
 class Problem:
-    """The backlog and the models, as the planner wants them."""
+    """The backlog and the models, as the planner wants them. `waiting`: how many of each demand are in line now."""
 
-    def __init__(self, backlog: Iterable[tuple[Line, float, Cost]], now: float):
+    def __init__(self, now: float):
         self.demands: list[float] = []
+        self.waiting: list[float] = []
+        self.urgent: set[int] = set()
         self.options: list[Option] = []
         self.candidates: list[Candidate] = []
         self.supplies: list[Supply] = []
         self._now = now
         self._places: dict[Account, list[tuple[int, int]]] = {}
-        for line, calls, cost in backlog:
-            self.demands.append(calls)
-            for one in (one for step in line.steps for one in step):
-                if not one.account.hopeless(cost):
-                    self.candidates.append(one)
-                    self.options.append(Option(len(self.demands) - 1, one.depth, tuple(self._uses(one.account, cost))))
+
+    def add(self, line: Line, calls: float, cost: Cost, *, urgent: bool) -> None:
+        """The calls of one line. Those that nothing can ever serve are no part of the problem."""
+        candidates = [one for step in line.steps for one in step if not one.account.hopeless(cost)]
+        if not calls or not candidates:
+            return
+        number = len(self.demands)
+        self.demands.append(calls)
+        self.waiting.append(line.length)
+        if urgent:
+            self.urgent.add(number)
+        self.candidates += candidates
+        self.options += [Option(number, one.depth, tuple(self._uses(one.account, cost))) for one in candidates]
 
     def _uses(self, model: Account, cost: Cost) -> list[tuple[int, float]]:
         places = [place for account in (model, *model.pools) for place in self._places_of(account)]

@@ -84,6 +84,8 @@ class Dispatcher:
         if candidate is None:
             return False
         self.herald.hold()
+        if self.guide:
+            self.guide.asked(line)
         self._grant(lease, candidate, line, cost, now, 0.0)
         self.herald.release()
         return True
@@ -111,6 +113,8 @@ class Dispatcher:
         timeout, patience, priority = wish
         if patience is None:
             patience = 0.0 if line.steered else line.patience
+        if self.guide:
+            self.guide.asked(line)
         deadline = math.inf if timeout is None else now + timeout
         if (refusal := self._in_vain(line, cost, priority, now, deadline)) is not None:
             raise self._told(line, refusal)
@@ -177,8 +181,7 @@ class Dispatcher:
             passed = skipped(line.steps, candidate, cost, now, self.queue.reserved)
         candidate.account.start(lease, cost, now)
         lease.hold(candidate, waited, passed)
-        if self.guide:
-            self.guide.granted(line, candidate)
+        candidate.share -= 1.0
         if candidate.depth:
             self._fell_back(line, candidate, passed, now)
         self.announce(lease)
@@ -310,7 +313,7 @@ class Dispatcher:
         if lease.end():
             self.herald.hold()
             if self.guide:
-                self.guide.failed(lease.candidate)
+                self.guide.failed(lease.tier, outcome.kind)
             if self._after.failed(lease, outcome):
                 self._replan(self.clock())
             self.drain()
@@ -344,7 +347,7 @@ class Dispatcher:
         if self.guide is None:
             from ratelimit_router.guidance import Guide
 
-            self.guide = Guide(self.find_line, self.drain)
+            self.guide = Guide(self.find_line, self.queue, self.drain)
         return self.guide
 
     # -- the rest ------------------------------------------------------------------------------------------------------

@@ -212,6 +212,7 @@ class Queue:
         self.lines: dict[Line, None] = {}  # those in which somebody waits
         self.reserved: set[Account] = set()
         self.length = 0
+        self.plan_ends = -math.inf  # of the plan of a batch: whoever has to be served before that is not kept waiting
         self._alarms: list[tuple[float, int, Waiter]] = []
         self._stale = 0
         self._seq = 0
@@ -316,7 +317,7 @@ class Queue:
         """Serve one of a line. (Whether that could be done; else, when it can)"""
         wake, last = math.inf, len(line.lanes) - 1
         for head in line.heads():
-            choice = pick(line.steps, head.cost, now, head.lane, self.reserved)
+            choice = pick(line.steps, head.cost, now, head.lane, self.reserved, head.deadline >= self.plan_ends)
             if choice is None:
                 choice, instant, hope = self._wait_for(head, now)
                 wake = min(wake, instant)
@@ -338,8 +339,9 @@ class Queue:
     def _wait_for(self, head: Waiter, now: float) -> tuple[Candidate | None, float, bool]:
         """Reserve the model that will serve a blocked head first. (One that is free after all; when; is there hope)"""
         first, instant, hope = None, math.inf, False
+        planned = head.deadline >= self.plan_ends
         for one in (one for step in head.line.steps[: head.lane + 1] for one in step):
-            if one.share <= 0 or is_reserved(one.account, self.reserved):
+            if (planned and one.share <= 0) or is_reserved(one.account, self.reserved):
                 hope = True
                 continue
             free_at = one.account.free_at(head.cost, now)

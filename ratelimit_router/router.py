@@ -5,7 +5,7 @@ some routers need (messages, snapshots, chance) is imported when it is first ask
 """
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from ratelimit_router.attempts import Attempt, Attempts
@@ -22,8 +22,8 @@ from ratelimit_router.topology import AccountFactory
 if TYPE_CHECKING:
     import random
 
+    from ratelimit_router.batch import Batch
     from ratelimit_router.events import Observer
-    from ratelimit_router.guidance import Batch
     from ratelimit_router.messages import Chunk, Reply, Request, Usage
     from ratelimit_router.provider import Provider
     from ratelimit_router.snapshot import RouterSnapshot
@@ -146,18 +146,25 @@ class Router:
     # -- a batch of calls ----------------------------------------------------------------------------------------------
 
     def batch(
-        self, calls: Mapping[str, int], *, tokens: "Mapping[str, int | Usage] | None" = None, slack: float = 0.0
+        self,
+        calls: Mapping[str, int],
+        *,
+        tokens: "Mapping[str, int | Usage] | None" = None,
+        slack: float = 0.0,
+        urgent: Collection[str] = (),
     ) -> "Batch":
         """`with router.batch({"hot": 300, "bulk": 2_000}, slack=0.1): ...` announces calls that are to come.
 
         While it is open, a plan that is made anew every few seconds says which tier may take which model, so that all
         of it ends as early as possible and, within `slack` (a share of the least time), as many calls as possible get
         an early step of their chain. `calls`: how many, by tier (0: as they come; the plan counts who is in line).
-        `tokens`: what one will use on average, as for `route`. The tiers' patience does not hold meanwhile.
+        `tokens`: what one will use on average, as for `route`. `urgent`: tiers that are to be done as early as they can
+        be without putting off the end of all, whatever step of their chain that takes. The tiers' patience does not
+        hold meanwhile; a call whose timeout ends before the plan does takes what is free.
 
         Raises UnknownTier, and ConfigError without the extra `[plan]` or for numbers that make no sense.
         """
-        return self._dispatcher.guided().batch(calls, tokens or {}, slack)
+        return self._dispatcher.guided().batch(calls, tokens or {}, slack, urgent)
 
     # -- retry along the chain -----------------------------------------------------------------------------------------
 

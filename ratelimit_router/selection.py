@@ -34,23 +34,31 @@ Steps = tuple[tuple[Candidate, ...], ...]
 
 
 def pick(
-    steps: Steps, cost: Cost, now: float, reach: int = -1, reserved: Collection[Account] = frozenset()
+    steps: Steps,
+    cost: Cost,
+    now: float,
+    reach: int = -1,
+    reserved: Collection[Account] = frozenset(),
+    planned: bool = True,
 ) -> Candidate | None:
-    """The candidate to choose at `now` in the steps up to `reach` (-1: all), leaving out the `reserved` accounts."""
+    """The candidate to choose at `now` in the steps up to `reach` (-1: all), leaving out the `reserved` accounts.
+
+    `planned`: and those of which a plan leaves nothing to this chain.
+    """
     for depth, step in enumerate(steps):
         if depth == reach + 1 and reach >= 0:
             return None
         if len(step) == 1:
             candidate = step[0]
-            if _free(candidate, cost, now, reserved):
+            if _free(candidate, cost, now, reserved, planned):
                 return candidate
-        elif free := [one for one in step if _free(one, cost, now, reserved)]:
+        elif free := [one for one in step if _free(one, cost, now, reserved, planned)]:
             return min(free, key=lambda one: _headroom(one.account, now))
     return None
 
 
-def _free(one: Candidate, cost: Cost, now: float, reserved: Collection[Account]) -> bool:
-    return one.account.fits(cost, now) and one.share > 0 and not is_reserved(one.account, reserved)
+def _free(one: Candidate, cost: Cost, now: float, reserved: Collection[Account], planned: bool) -> bool:
+    return one.account.fits(cost, now) and not (planned and one.share <= 0) and not is_reserved(one.account, reserved)
 
 
 def is_reserved(account: Account, reserved: Collection[Account]) -> bool:

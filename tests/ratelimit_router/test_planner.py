@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from ratelimit_router.planner import Option, plan, portions
+from ratelimit_router.planner import Option, plan
+from ratelimit_router.portions import portions
 
 
 def a_minute(amount: float) -> object:
