@@ -5,7 +5,7 @@ where `max_wait` is set: a plan may keep an article waiting for its first choice
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from statistics import fmean
 
 from ratelimit_router.errors import ConfigError
@@ -33,16 +33,21 @@ def slack_of(settings: Settings) -> float | None:
 
 
 def announced(
-    router: Router, jobs: Sequence[Job], estimate: Callable[[Job], Usage], slack: float | None
+    router: Router,
+    jobs: Sequence[Job],
+    estimate: Callable[[Job], Usage],
+    slack: float | None,
+    urgent: Collection[str] = (),
 ) -> contextlib.AbstractContextManager[object]:
-    """While the block runs, a plan for all of the jobs steers their tiers; None: nothing does."""
+    """While the block runs, a plan for all of the jobs steers their tiers; no slack at all (None): nothing does."""
     if slack is None:
         return contextlib.nullcontext()
     lanes: dict[str, list[Job]] = {}
     for job in jobs:
         lanes.setdefault(job.tier, []).append(job)
     tokens = {tier: _mean([estimate(job) for job in _some(lane)]) for tier, lane in lanes.items()}
-    return router.batch({tier: len(lane) for tier, lane in lanes.items()}, tokens=tokens, slack=slack)
+    calls = {tier: len(lane) for tier, lane in lanes.items()}
+    return router.batch(calls, tokens=tokens, slack=slack, urgent=[tier for tier in urgent if tier in calls])
 
 
 def _some(lane: Sequence[Job]) -> Sequence[Job]:

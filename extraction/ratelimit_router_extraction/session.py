@@ -147,7 +147,7 @@ class Session:
                 caller = Caller(router, providers, settings, tally.call)
                 run = Run(caller, settings, finished, planned=tally.slack is not None)
                 progress = Progress(self._screen, tally, router.snapshot, monotonic, quiet=ways.quiet)
-                with self._interruptible(run), announced(router, jobs, caller.estimate, tally.slack):
+                with self._interruptible(run), announced(router, jobs, caller.estimate, tally.slack, settings.urgent):
                     async with serving_metrics(router, ways.metrics_port), progress.running():
                         await run.extract(batches_of(jobs, settings))
                 return run.stopping

@@ -33,6 +33,7 @@ KEYS = (
     "max_chars",
     "max_calls",
     "slack",
+    "urgent",
 )
 """The keys of `[extract]`."""
 
@@ -47,6 +48,7 @@ class Settings:
     `max_wait` bounds. `concurrency`: articles at work, waiting ones included. `max_chars`: of a text, what is sent.
     `max_calls`: for one article, refused ones included: an article that breaks the service every time is given up.
     `slack`: how much longer, as a share, the run may take so that more of it gets its first choice; None: no longer.
+    `urgent`: tiers that are done as early as they can be without making the run longer; usually the best.
     """
 
     tiers: tuple[str, ...]
@@ -65,6 +67,7 @@ class Settings:
     max_chars: int = 200_000
     max_calls: int = 12
     slack: float | None = None
+    urgent: tuple[str, ...] = ()
 
 
 def settings_of(table: Table, tiers: Sequence[str]) -> Settings:
@@ -100,8 +103,19 @@ def settings_of(table: Table, tiers: Sequence[str]) -> Settings:
         mix=_mix(table, ordered),
         columns=_columns(table),
         slack=slack,
+        urgent=_urgent(table, ordered),
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def _urgent(table: Table, tiers: Sequence[str]) -> tuple[str, ...]:
+    if "urgent" not in table.values:
+        return tuple(tiers[:1])
+    urgent = table.texts("urgent")
+    for name in urgent:
+        if name not in tiers:
+            table.refuse(f"{name!r} is no tier; there are: {', '.join(tiers)}", "urgent")
+    return urgent
 
 
 def _weights(table: Table) -> Weights:

@@ -28,10 +28,10 @@ class Announcements:
     """A router that notes what is announced to it, and whether that is open."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[dict[str, int], dict[str, Usage], float]] = []
+        self.told: list[tuple[dict[str, int], dict[str, Usage], float, list[str]]] = []
 
-    def batch(self, calls: dict[str, int], *, tokens: dict[str, Usage], slack: float) -> Any:
-        self.told.append((calls, tokens, slack))
+    def batch(self, calls: dict[str, int], *, tokens: dict[str, Usage], slack: float, urgent: list[str]) -> Any:
+        self.told.append((calls, tokens, slack, urgent))
         return nullcontext()
 
 
@@ -68,8 +68,19 @@ def test_all_jobs_are_announced_by_tier_with_their_mean_tokens() -> None:
     """Those that are still to be launched, too."""
     router, work = Announcements(), [*jobs(3, "hot"), *jobs(2, "bulk")]
     sizes = {"hot0": 10, "hot1": 20, "hot2": 60, "bulk0": 5, "bulk1": 6}
-    with announced(router, work, lambda each: Usage(sizes[each.article.id], 4), 0.25):  # type: ignore[arg-type]
-        assert router.told == [({"hot": 3, "bulk": 2}, {"hot": Usage(30, 4), "bulk": Usage(6, 4)}, 0.25)]
+    usage = lambda each: Usage(sizes[each.article.id], 4)  # noqa: E731
+    with announced(router, work, usage, 0.25, ("hot", "standard")):  # type: ignore[arg-type]
+        assert router.told == [({"hot": 3, "bulk": 2}, {"hot": Usage(30, 4), "bulk": Usage(6, 4)}, 0.25, ["hot"])]
+
+
+def test_the_best_tier_is_urgent_unless_another_is_named() -> None:
+    """The first of the tiers; none, where the list is empty; and a tier that is none is refused."""
+    tiers = ["hot", "standard"]
+    assert settings_of(Table((), {}), tiers).urgent == ("hot",)
+    assert settings_of(Table((), {"urgent": []}), tiers).urgent == ()
+    assert settings_of(Table((), {"urgent": ["standard"]}), tiers).urgent == ("standard",)
+    with pytest.raises(Defect, match="is no tier; there are: hot, standard"):
+        settings_of(Table((), {"urgent": ["nope"]}), tiers)
 
 
 def test_a_sample_stands_for_a_large_tier() -> None:

@@ -96,7 +96,7 @@ def perform(scenario: Scenario, jobs: Sequence[Job], slack: float | None, **chan
 
         async with provider.router() as router:
             caller = Caller(router, {"simulated": provider}, how, tally.call)
-            with announced(router, jobs, caller.estimate, slack):
+            with announced(router, jobs, caller.estimate, slack, how.urgent):
                 await Run(caller, how, finished, planned=slack is not None).extract(batches_of(jobs, how))
         at = asyncio.get_running_loop().time()
         return Outcome(output=sink.getvalue(), tally=tally, played=provider.run, at=at)
