@@ -107,15 +107,17 @@ class ContinuousBucket:
         "ceiling",
         "name",
         "period",
+        "spent",
         "unit",
     )
 
     def __init__(self, name: str, unit: int, amount: float, period: float, capacity: float, guard: float = 0.0):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
-        self.ceiling = capacity
+        self.ceiling = capacity if amount > 0 else 0.0
         self._guard = guard  # seconds by which tokens are believed to come back late
         self._interval = period / amount if amount > 0 else math.inf
         self._full_at = -math.inf
+        self.spent = 0.0  # all that ever was
         self._marks: list[float] = []  # strictly rising
         self._mark_instants: list[float] = []
 
@@ -126,7 +128,7 @@ class ContinuousBucket:
     def when(self, amount: float, now: float) -> float:
         """See `Bucket`."""
         if math.isinf(self._interval) or self.capacity <= 0:
-            return math.inf
+            return math.inf if amount > 0 else now
         slack = (self.capacity - amount) * self._interval  # exactly 0 for a whole bucket: no rounding at the edge
         if slack < 0:  # several requests in a row: the refill goes on while they are sent
             return max(self._full_at, now) - slack
@@ -149,6 +151,7 @@ class ContinuousBucket:
         """See `Bucket`."""
         full_at, interval, marks, marked = self._full_at, self._interval, self._marks, self._mark_instants
         refilled = None  # the latest spend of a full bucket: all that was spent before is back
+        self.spent += sum(amounts)
         for amount, at in zip(amounts, instants, strict=True):
             if not amount:  # 0 x infinity is not a number
                 continue
@@ -171,6 +174,7 @@ class ContinuousBucket:
 
     def correct(self, delta: float, at: float) -> None:
         """See `Bucket`."""
+        self.spent += delta
         if delta > 0:
             self._full_at = max(self._full_at, at) + delta * self._interval
         elif delta < 0 and self._full_at > -math.inf:
@@ -193,6 +197,11 @@ class ContinuousBucket:
     def level(self, now: float) -> float:
         """See `Bucket`."""
         return self.capacity - self._missing(now - self._guard)
+
+    @property
+    def full_since(self) -> float:
+        """When it was full for the last time, and something was spent; minus infinity if it never was."""
+        return self._mark_instants[0] if self._marks and self._marks[0] == 0.0 else -math.inf
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
@@ -300,6 +309,11 @@ class RollingBucket:
             first = 0
         self._first = first
         return min(self._room, self.capacity)
+
+    def spent_since(self, instant: float) -> tuple[float, float]:
+        """Everything that was spent after it, and when the first of that was; the bucket knows its last period."""
+        first = bisect_right(self._instants, instant)
+        return sum(self._amounts[first:]), self._instants[first] if first < len(self._instants) else instant
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""

@@ -9,6 +9,7 @@ import pytest
 
 from ratelimit_router import Limit, Limits, NoCapacity, Router, RouterClosed, RouterError, UnknownTier
 from ratelimit_router.bucket import CalendarBucket
+from ratelimit_router.reasons import Reason
 
 
 def meddler(router: list[Router], tier: str) -> Callable[[Any], None]:
@@ -105,3 +106,29 @@ def test_a_guarded_calendar_bucket_corrects_what_counts_in_both_periods() -> Non
     assert bucket.level(61.0) == 2.0
     bucket.correct(-2.0, 60.5)
     assert bucket.level(61.0) == 4.0
+
+
+def test_what_costs_nothing_of_a_quota_of_zero_is_not_kept_waiting_by_it(virtual: Any, router: Any) -> None:
+    """A model that grants no output tokens is free, and is said to be, for a call that has none."""
+
+    async def main() -> None:
+        one = router({"a": Limits(output_tpm=Limit(0, refill="continuous"), concurrency=1)})
+        lease = one.route_nowait("t", tokens=5)
+        waiting = asyncio.ensure_future(one.route("t", tokens=5, timeout=60.0).__aenter__())
+        await asyncio.sleep(1.0)
+        lease.settle()
+        (await waiting).settle()
+
+    virtual(main)
+
+
+def test_a_quota_of_zero_with_a_burst_keeps_nobody_waiting_for_ever(virtual: Any, router: Any) -> None:
+    """Nothing ever comes back of it, so nobody can be served by it, and everybody is told so at once."""
+
+    async def main() -> None:
+        one = router({"a": Limits(rpm=Limit(0, refill="continuous", burst=1.0))})
+        with pytest.raises(NoCapacity) as refused:
+            await asyncio.wait_for(one.route("t").__aenter__(), 3_600.0)
+        assert refused.value.reasons[0].reason is Reason.NO_QUOTA
+
+    virtual(main)
