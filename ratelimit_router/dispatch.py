@@ -143,7 +143,7 @@ class Dispatcher:
         now = self.clock()
         if not self.queue.length and pick(line.steps, cost, now) is not None:
             return 0.0
-        return max(earliest(self.queue, line, cost, 0, now) - now, 0.0)
+        return max(self._earliest(line, cost, 0, now) - now, 0.0)
 
     def _in_vain(self, line: Line, cost: Cost, priority: int, now: float, deadline: float) -> Exception | None:
         if all(one.account.hopeless(cost) for step in line.steps for one in step):
@@ -156,11 +156,20 @@ class Dispatcher:
         found = tuple(one for _, one in reasons(line.steps, cost, now, self.queue.reserved))
         if all(one.reason is Reason.TOO_LARGE for one in found):
             return RequestTooLarge(found)
-        retry_at = earliest(self.queue, line, cost, priority, now)
+        retry_at = self._earliest(line, cost, priority, now)
         after = max(retry_at - now, 0.0)
         if math.isfinite(retry_at) and all(hopeless(one) or _is_daily(one) for one in found):
             return QuotaExhausted(retry_at, found, retry_after=after, resets_at=self.wall_clock() + after)
         return kind(retry_at, found, retry_after=after)
+
+    def _earliest(self, line: Line, cost: Cost, priority: int, now: float) -> float:
+        """When a newcomer will probably be served. Not now, while it stands behind others, or a plan is in its way."""
+        found = earliest(self.queue, line, cost, priority, now)
+        if found > now or self._draining:
+            return found
+        if self.queue.length:
+            return self._timer_at
+        return self.guide.due if self.guide else found
 
     def _told(self, line: Line, error: Exception) -> Exception:
         self.tally.of(line.name).refused(type(error).__name__)

@@ -136,6 +136,11 @@ class Guide:
                     batch.ahead[tier] += 1.0
                     return
 
+    @property
+    def due(self) -> float:
+        """When the next plan is made, if nothing changes until then."""
+        return self._due
+
     def stale(self) -> None:
         """Something has changed that the plan does not know."""
         self._due = min(self._due, self._latest + SOONEST)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ratelimit_router import Limit, Limits, NoCapacity, Router, RouterClosed, RouterError, UnknownTier
+from ratelimit_router import Limit, Limits, NoCapacity, Router, RouterClosed, RouterError, UnknownTier, Usage
 from ratelimit_router.bucket import CalendarBucket
 from ratelimit_router.reasons import Reason
 
@@ -130,5 +130,61 @@ def test_a_quota_of_zero_with_a_burst_keeps_nobody_waiting_for_ever(virtual: Any
         with pytest.raises(NoCapacity) as refused:
             await asyncio.wait_for(one.route("t").__aenter__(), 3_600.0)
         assert refused.value.reasons[0].reason is Reason.NO_QUOTA
+
+    virtual(main)
+
+
+def test_nobody_is_told_to_come_back_at_once_for_a_model_that_is_kept_for_another(virtual: Any, router: Any) -> None:
+    """A client that does as it is told would spin. (The other might be served by a model of which nothing is known.)"""
+
+    async def main() -> None:
+        one = router(
+            {"a": Limits(concurrency=1), "b": Limits(tpm=1_000)},
+            {"hot": ["a", "b"], "bulk": ["b"]},
+        )
+        leases = [one.route_nowait("hot"), one.route_nowait("bulk", tokens=500)]
+        waiting = asyncio.ensure_future(one.route("hot", tokens=900).__aenter__())
+        await asyncio.sleep(1.0)
+        with pytest.raises(NoCapacity) as refused:
+            one.route_nowait("bulk", tokens=50)
+        assert refused.value.retry_at == 60.0
+        assert one.eta("bulk", tokens=50) == 59.0
+        for lease in (*leases, await waiting):
+            lease.settle()
+
+    virtual(main)
+
+
+def test_nobody_is_told_to_come_back_at_once_who_has_to_stand_behind_another(virtual: Any, router: Any) -> None:
+    """First come, first served: a model that is free for oneself is not for whoever is ahead."""
+
+    async def main() -> None:
+        one = router({"a": Limits(output_tpm=1_000), "b": Limits(output_tpm=100)})
+        lease = one.route_nowait("t", tokens=Usage(output_tokens=900))
+        waiting = asyncio.ensure_future(one.route("t", tokens=Usage(output_tokens=500)).__aenter__())
+        await asyncio.sleep(1.0)
+        with pytest.raises(NoCapacity) as refused:
+            one.route_nowait("t", tokens=Usage(output_tokens=50))
+        assert refused.value.retry_at == 60.0
+        lease.settle()
+        (await waiting).settle()
+
+    virtual(main)
+
+
+def test_nobody_is_told_to_come_back_at_once_for_a_model_that_the_plan_leaves_to_others(
+    virtual: Any, router: Any
+) -> None:
+    """The next plan may let it go."""
+
+    async def main() -> None:
+        one = router({"a": Limits(rpm=1), "b": Limits(rpm=60)}, {"hot": ["a"], "any": ["a", "b"]})
+        with one.batch({"hot": 1, "any": 5}):
+            one.route_nowait("hot")
+            for candidate in (candidate for step in one._line("any").steps for candidate in step):
+                candidate.share = 0.0
+            with pytest.raises(NoCapacity) as refused:
+                one.route_nowait("any")
+            assert refused.value.retry_at == 5.0
 
     virtual(main)
