@@ -7,9 +7,10 @@ A pool is an account that models draw on besides their own.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ratelimit_router.adaptive import FULL, Learned
+from ratelimit_router.adaptive import FULL, Evidence, Learned
 from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, make_bucket
 from ratelimit_router.cooldown import Cooldown, State
 from ratelimit_router.limits import Limits, Quota, RefillDefaults
@@ -19,7 +20,7 @@ from ratelimit_router.reasons import Reason, Skipped
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["NEVER", "Account", "Share"]
+__all__ = ["NEVER", "Account", "Case", "Share"]
 
 NEVER = frozenset({Reason.TOO_LARGE, Reason.NO_QUOTA, Reason.KEY_REFUSED, Reason.GONE})
 """Reasons that neither time nor another caller's lease can end."""
@@ -36,6 +37,16 @@ ROUNDING = 1e-9
 """Share of a capacity within which only the buckets themselves decide."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """The incident of one epoch: what was believed of a meter before, and what the refusal showed."""
+
+    epoch: int
+    meter: Meter
+    before: Learned
+    found: Evidence
+
+
 class Account:
     """What one model (or pool) may still do. Changed only in code without `await`."""
 
@@ -45,6 +56,7 @@ class Account:
         "_last_told",
         "_make",
         "buckets",
+        "case",
         "concurrency",
         "cooldown",
         "delicate",
@@ -57,11 +69,13 @@ class Account:
         "output_tokens",
         "page",
         "pools",
+        "refusals",
         "rejections",
         "requests",
         "settled",
         "silent",
         "slots",
+        "stretch",
         "tokens",
     )
 
@@ -79,6 +93,7 @@ class Account:
         pools: "Sequence[Account]" = (),
         slow_start: int | None = None,
         guard: float = 0.0,
+        stretch: float = 1.0,
     ):
         def make(quota: Quota, at: float) -> Meter:
             return Meter(quota, make_bucket(quota, at, next_reset(quota), name=prefix + quota.name, guard=guard))
@@ -96,6 +111,9 @@ class Account:
         self.input_tokens: float = 0
         self.output_tokens: float = 0
         self.rejections: dict[tuple[str, str], int] = {}  # (kind, quota) -> how often
+        self.refusals: list[Charge] = []  # of the last period, since they are charged and were not admitted
+        self.case: Case | None = None
+        self.stretch = stretch
         self.hold = 0.0  # running mean of seconds that a call takes
         self._last_told = -math.inf
         self._drew = False  # whether leases from an earlier configuration may hold shares of pools
@@ -114,10 +132,10 @@ class Account:
         self.requests = self.tokens = NONE_KNOWN
         calm = self.cooldown.ready and not self.pools
         self.slots = min(self.concurrency, MANY) if calm else NONE_KNOWN
-        self.delicate = not calm or self._drew or self.silent > 0 or self._is_cut()
+        self.delicate = not calm or self._drew or self.silent > 0 or self._may_grow()
 
-    def _is_cut(self) -> bool:
-        return any(meter.learned.cut for meter in self.meters.values())
+    def _may_grow(self) -> bool:
+        return any(meter.learned.below(self.stretch) for meter in self.meters.values())
 
     def reconfigure(self, new: "Account", now: float) -> None:
         """Take over a fresh account's limits and pools. What was spent stays spent; what is closed is tried again."""
@@ -387,6 +405,11 @@ class Account:
         meter = self.meters.get(quota or "")
         bucket = None if meter is None else meter.bucket
         return bucket.resets_at(now) if isinstance(bucket, CalendarBucket) else self._day_reset(now)
+
+    def period(self, quota: str | None) -> float:
+        """Seconds in which the quota that was hit, or whichever it may be, comes back; infinity if nobody knows."""
+        meters = [self.meters[quota]] if quota in self.meters else [*self.meters.values()]
+        return max((meter.quota.period for meter in meters), default=math.inf)
 
     def fullest(self, now: float) -> Meter | None:
         """The quota of less than a day that has the least left."""

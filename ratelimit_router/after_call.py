@@ -104,7 +104,7 @@ class AfterCall:
         for account, epoch in _parts(lease):
             if account.cooldown.succeeded(lease, epoch, now) and self._herald.heard:
                 self._herald.recovered(account, now)
-            recover(account, now)
+            recover(account, lease.cost, now)
 
     def _release(self, lease: Lease) -> None:
         """A call is over that did not go well."""

@@ -23,10 +23,11 @@ from ratelimit_router.toml_tables import Defect, Table, did_you_mean, kind_of
 __all__ = ["Config", "check_keys", "load_config", "parse_config"]
 
 _LONGEST_GUARD = 60.0
+_MOST_STRETCH = 100.0
 _TOP = ("models", "pools", "tiers", "router")
 _FOREIGN = ("simulation",)  # what the simulated service reads; commands own the table of their name
 _STORE = "memory:"
-_SLOW_START = 64
+_SLOW_START = 3
 _MODEL = ("provider", "id", "key", "limits", "pools", "base_url", "options")
 _LIMIT = tuple(each.name for each in fields(Limit))
 _LIMITS = tuple(each.name for each in fields(Limits))
@@ -43,6 +44,7 @@ class Config:
     store: str = _STORE
     slow_start: int | None = _SLOW_START
     guard: float = 0.0
+    stretch: float = 1.0
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     file: str | None = field(default=None, compare=False)
     key_lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -126,14 +128,28 @@ def _is_key(path: Path) -> bool:
 
 def _options(table: Table, models: Collection[str]) -> dict[str, Any]:
     """What stands in `[router]`, by the names of Config's fields."""
-    table.only(("fallback", "store", "slow_start", "guard"))
+    table.only(("fallback", "store", "slow_start", "guard", "stretch"))
     fallback = table.text("fallback")
     if fallback is not None and fallback not in models:
         table.refuse(f"no model is called {fallback[:60]!r}{did_you_mean(fallback, models)}", "fallback")
     guard = table.seconds("guard") or 0.0
     if guard > _LONGEST_GUARD:
         table.refuse(f"must be at most {_LONGEST_GUARD:g} s: it delays everything that comes back", "guard")
-    return {"fallback": fallback, "store": _store(table), "slow_start": _slow_start(table), "guard": guard}
+    return {
+        "fallback": fallback,
+        "store": _store(table),
+        "slow_start": _slow_start(table),
+        "guard": guard,
+        "stretch": _stretch(table),
+    }
+
+
+def _stretch(table: Table) -> float:
+    """How far quotas may grow above what is configured, as a multiple."""
+    stretch = table.number("stretch")
+    if stretch is not None and not 1 <= stretch <= _MOST_STRETCH:
+        table.refuse(f"must be from 1 (never above what is configured) to {_MOST_STRETCH:g}", "stretch")
+    return 1.0 if stretch is None else stretch
 
 
 def _slow_start(table: Table) -> int | None:

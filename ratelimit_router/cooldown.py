@@ -1,8 +1,8 @@
 """Whether a model (or pool) may be called at all: ready, cooling after a rejection, half open, or closed for good.
 
             rejected                    time                         success
-    READY ------------> COOLING(until) ------> HALF_OPEN(window 1) ----------> window grows by one for each success,
-      ^                    ^                        |                          so it doubles a round: 1, 2, 4, ...
+    READY ------------> COOLING(until) ------> HALF_OPEN(window 1) ----------> window grows with each success
+      ^                    ^                        |
       |                    +------------------------+ rejected: next incident        |
       +------------------------------------------------------------------------------+ wide, or old: ready
     any state -- zero quota, refused key, model gone --> CLOSED (only `reconfigure` opens it)
@@ -13,15 +13,21 @@
 - Cooling again never shortens.
 - No hint: exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), capped,
   forgotten after a healthy spell. A hint that keeps failing is distrusted: from the third incident in a row it is
-  floored by that backoff.
+  floored by that backoff. In a row means that no call was accepted in between: a probe that gets through proves the
+  hint, whatever comes after it.
+- A hint that is longer than the quota takes to come back whole cannot be true: the first is taken for one such period,
+  the next for two, and so on.
 - A daily quota with a hint is probed once after the hint; refused again, it stays closed until the day's reset.
 - A call that has not been refused within `ACCEPTED_AFTER` was accepted: refusals are quick, answers are slow. That
   holds for quotas; after an overload only an answer counts.
-- Slow start is the same ramp, from a wider window, and without an incident before it.
+- The window of a ramp grows by one with each success as long as it is `NARROW`, slowly from there on: whatever is in
+  the air when a limit is hit will be refused, too.
+- Slow start is the same ramp, from a wider window, in quicker steps, and without an incident before it. So is the way
+  beyond a limit that once led to rejections (`doubt`), from a window of one.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -36,6 +42,12 @@ __all__ = ["Cooldown", "Incident", "Provenance", "State"]
 
 ACCEPTED_AFTER = 0.3
 """Seconds without a refusal after which a call counts as accepted (measured: refusals take about 0.1 s)."""
+SLOW_ACCEPTED_AFTER = 0.15
+"""The same for slow start: a call too many does less harm than a start that takes too long."""
+NARROW = 3
+"""Unanswered calls up to which a ramp doubles its window in each round..."""
+SLOW_GROWTH = 1 / 32
+"""...and what each further success adds to it. After an overload it goes on doubling."""
 BACKOFF = {Kind.RATE_LIMITED: (1.0, 60.0), Kind.OVERLOADED: (0.5, 30.0)}
 """First and longest ceiling of the backoff in seconds."""
 SHORTEST = 0.05
@@ -43,7 +55,7 @@ SHORTEST = 0.05
 HEALTHY_SPELL = 60.0
 """Seconds of readiness after which earlier incidents are forgotten."""
 DISTRUST_FROM = 3
-"""The incident in a row from which a hint is floored by the backoff."""
+"""The incident in a row, without a call accepted in between, from which a hint is floored by the backoff."""
 WIDE = 256
 """Unanswered calls at which a ramp is over..."""
 RAMP_SECONDS = 10.0
@@ -95,9 +107,11 @@ class Cooldown:
     __slots__ = (
         "_acknowledges",
         "_daily_strikes",
+        "_patience",
         "_ramp_from",
         "_rng",
         "_unanswered",
+        "_vain",
         "closed_for",
         "epoch",
         "incident",
@@ -116,8 +130,10 @@ class Cooldown:
         self.incident: Incident | None = None
         self.closed_for: Reason | None = None
         self._daily_strikes = 0
+        self._vain = 0  # incidents in a row without a call accepted in between
         self._ramp_from = math.inf
         self._acknowledges = True  # whether silence counts as success
+        self._patience = SLOW_ACCEPTED_AFTER
         self._unanswered: dict[object, float] = {}  # lease -> instant of its grant, oldest first
         self._rng = rng
 
@@ -142,6 +158,7 @@ class Cooldown:
             if now < self.until:
                 return self.until
             self.state, self.window, self._ramp_from = State.PROBING, 1, math.inf
+            self._patience = ACCEPTED_AFTER
             self._unanswered.clear()
         if self.state is State.READY:
             return now
@@ -150,19 +167,32 @@ class Cooldown:
         return self._ramp(now)
 
     def _ramp(self, now: float) -> float:
-        patience = ACCEPTED_AFTER if self._acknowledges else LOST_AFTER
+        patience = self._patience if self._acknowledges else LOST_AFTER
         for lease, at in list(self._unanswered.items()):
             if at + patience > now:
                 break
             self._unanswered.pop(lease)
             if self._acknowledges:
-                self.window += 1
-                self._ramp_from = min(self._ramp_from, at)
+                self._widen(at)
         if self.window >= WIDE or (self._acknowledges and now - self._ramp_from >= RAMP_SECONDS):
             self._be_ready()
         elif len(self._unanswered) >= self.window:
             return next(iter(self._unanswered.values())) + patience
         return now
+
+    def _widen(self, accepted: float) -> None:
+        """A call was accepted at that instant."""
+        self._vain = 0
+        self.window += 1 if self.window < NARROW or not self._acknowledges else SLOW_GROWTH
+        self._ramp_from = min(self._ramp_from, accepted)
+
+    def doubt(self) -> None:
+        """A limit is about to be tried that may be too high: one call at first, and the next when that is accepted."""
+        if self.state in (State.COOLING, State.CLOSED):
+            return
+        if self.ready:
+            self.state, self._acknowledges = State.SLOW_START, True
+        self.window, self._ramp_from, self._patience = 1, math.inf, ACCEPTED_AFTER
 
     def granted(self, lease: object, now: float) -> None:
         """A lease was granted while not `ready`: it counts against the window until it is answered."""
@@ -173,8 +203,7 @@ class Cooldown:
         if epoch != self.epoch or self.state in (State.READY, State.COOLING, State.CLOSED):
             return False
         self._unanswered.pop(lease, None)
-        self.window += 1
-        self._ramp_from = min(self._ramp_from, now)
+        self._widen(now)
         if self.incident is None:
             return False
         self.incident, self._daily_strikes = None, 0
@@ -184,8 +213,13 @@ class Cooldown:
         """A lease ended without a verdict on the service: its place in the window is free again."""
         self._unanswered.pop(lease, None)
 
-    def rejected(self, lease: object, epoch: int, outcome: Outcome, now: float, day_reset: float) -> Incident | None:
-        """The service refused a call. `day_reset`: when its daily quotas come back. None if nothing changes."""
+    def rejected(
+        self, lease: object, epoch: int, outcome: Outcome, now: float, day_reset: float, period: float = math.inf
+    ) -> Incident | None:
+        """The service refused a call. `day_reset`: when its daily quotas come back. `period`: the seconds in which the
+        quota that was hit comes back whole, if that is known. None if nothing changes.
+        """
+        outcome = self._plausible(outcome, epoch, now, period)
         self._unanswered.pop(lease, None)
         if self.state is State.CLOSED:
             return None
@@ -196,8 +230,9 @@ class Cooldown:
             return self._extend(outcome, now, daily, day_reset)
         self.epoch += 1
         if now - self.until > HEALTHY_SPELL:
-            self.strikes = self._daily_strikes = 0
+            self.strikes = self._daily_strikes = self._vain = 0
         self.strikes += 1
+        self._vain += 1
         self._daily_strikes += daily
         until, provenance = self._duration(outcome, now, daily, day_reset)
         return self._cool(outcome, max(until, self.until), provenance, fresh=True)
@@ -215,10 +250,18 @@ class Cooldown:
                 return max(day_reset, now + (hint or 0.0)), Provenance.QUOTA
             return now + max(hint, SHORTEST), Provenance.QUOTA
         if hint is None:
-            return now + self._backoff(outcome.kind, self.strikes), Provenance.HEURISTIC
-        if self.strikes >= DISTRUST_FROM:
-            hint = max(hint, self._backoff(outcome.kind, self.strikes - DISTRUST_FROM + 1))
+            return now + self._backoff(outcome.kind, self._vain), Provenance.HEURISTIC
+        if self._vain >= DISTRUST_FROM:
+            hint = max(hint, self._backoff(outcome.kind, self._vain - DISTRUST_FROM + 1))
         return now + max(hint, SHORTEST), Provenance.SERVER
+
+    def _plausible(self, outcome: Outcome, epoch: int, now: float, period: float) -> Outcome:
+        """The same without a hint that is longer than a quota can take to come back, unless that is told repeatedly."""
+        if outcome.retry_after is None or outcome.kind is not Kind.RATE_LIMITED:
+            return outcome
+        again = self.strikes if now - self.until <= HEALTHY_SPELL else 0
+        longest = period * max(again + (epoch == self.epoch), 1)
+        return replace(outcome, retry_after=min(outcome.retry_after, longest))
 
     def _backoff(self, kind: Kind, strike: int) -> float:
         first, longest = BACKOFF[kind]

@@ -1,12 +1,29 @@
 """One quota of an account: its bucket, and what rejections have taught about its true limit."""
 
-from dataclasses import replace
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from ratelimit_router.adaptive import FULL, Learned
-from ratelimit_router.bucket import Bucket, ContinuousBucket
+from ratelimit_router.adaptive import FULL, About, Evidence, Learned
+from ratelimit_router.bucket import Bucket, Charge, ContinuousBucket, RollingBucket
 from ratelimit_router.limits import Quota
 
 __all__ = ["Meter"]
+
+FEW = 8.0
+"""Calls; fewer measure a rate badly."""
+HALF = 0.5
+"""Share of a burst from which on it is what was refused, and not a rate."""
+SOON = 0.2
+"""A service that refuses less than half, and has room again in this part of its window's time, has a small bucket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """At `at` the service's bucket was empty, and so much had been `spent` of ours."""
+
+    at: float
+    spent: float
 
 
 class Meter:
@@ -15,13 +32,14 @@ class Meter:
     `pacer`: a second bucket that lets a rolling or calendar quota out evenly, once its burst turned out too large.
     """
 
-    __slots__ = ("bucket", "learned", "pacer", "quota", "stated")
+    __slots__ = ("_mark", "bucket", "learned", "pacer", "quota", "stated")
 
     def __init__(self, quota: Quota, bucket: Bucket):
         self.quota, self.bucket = quota, bucket
         self.learned: Learned = FULL
         self.pacer: ContinuousBucket | None = None
         self.stated = False  # nobody configured it: the service named it
+        self._mark: Mark | None = None
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
@@ -38,18 +56,67 @@ class Meter:
         quota, bucket, self.learned = self.quota, self.bucket, learned
         amount, known = learned.amount(quota.amount), replace(learned, rate=1.0).amount(quota.amount)
         smallest = min(1.0, quota.amount) if quota.unit == "requests" else 0.0
-        if quota.refill == "continuous":
+        if isinstance(bucket, ContinuousBucket):
             bucket.ceiling = min(quota.capacity, known)
-            bucket.resize(amount, max(bucket.ceiling * learned.burst, smallest), now)
+            self._refit(bucket, amount, max(bucket.ceiling * learned.burst, smallest), now)
             return
         bucket.ceiling = known
         bucket.resize(amount, max(amount, smallest), now)
-        burst = max(known * learned.burst, smallest)
         if learned.burst == 1.0:
             self.pacer = None
-        elif self.pacer is None:
+            return
+        burst = max(known * learned.burst, smallest)
+        if self.pacer is None:
             self.pacer = ContinuousBucket(bucket.name, bucket.unit, amount, quota.period, burst)
-        else:
-            self.pacer.resize(amount, burst, now)
-        if self.pacer is not None:
-            self.pacer.ceiling = known
+        self._refit(self.pacer, amount, burst, now)
+        self.pacer.ceiling = known
+
+    def _refit(self, bucket: ContinuousBucket, amount: float, capacity: float, now: float) -> None:
+        if self.learned.step and capacity > bucket.capacity:
+            bucket.spend(capacity - bucket.capacity, now)  # a bucket that is probably larger is not fuller for that
+        bucket.resize(amount, capacity, now)
+
+    # -- what refusals show --------------------------------------------------------------------------------------------
+
+    def refused(self, call: Charge, hint: float | None, earlier: Iterable[Charge], now: float) -> Evidence:
+        """What the refusal of a call shows: how much was admitted until then. `earlier`: what was refused before."""
+        cost = call.cost[self.bucket.unit]
+        if (bucket := self._even) is not None:
+            return self._refill(bucket, cost, now)
+        spent, since, soon = self.bucket.capacity - self.bucket.level(now), -math.inf, False
+        if isinstance(self.bucket, RollingBucket):
+            since = call.at - self.quota.period
+            spent, first = self.bucket.spent_since(since)
+            soon = hint is not None and hint < SOON * (first + self.quota.period - now)
+        admitted = spent - cost - sum(one.cost[self.bucket.unit] for one in earlier if one.at > since)
+        about = About.BURST if soon and admitted < HALF * self.bucket.capacity else About.WINDOW
+        return Evidence(about=about, admitted=admitted, believed=self.bucket.capacity if admitted > 0 else 0.0)
+
+    def _refill(self, bucket: ContinuousBucket, cost: float, now: float) -> Evidence:
+        taken, mark = bucket.capacity - bucket.level(now) - cost, self._mark
+        lately_full = mark is None or mark.at < bucket.full_since
+        if lately_full and taken > (HALF * bucket.capacity if mark else 0.0):
+            return Evidence(about=About.BURST, admitted=taken, believed=bucket.capacity)
+        admitted = bucket.spent - mark.spent - cost if mark else 0.0
+        believed = self._rate * (now - mark.at) if mark else 0.0
+        if admitted < cost or believed < cost:  # too soon: the hint was too short
+            return Evidence(about=About.RATE, admitted=0.0, believed=0.0)
+        few = lately_full or admitted < FEW * cost
+        return Evidence(about=About.RATE, admitted=admitted - cost, believed=believed, few=few)
+
+    def empty(self, until: float, cost: float, now: float) -> None:
+        """A refusal said that the service's bucket is empty, and will have room for one such call at `until`."""
+        if (bucket := self._even) is not None:
+            if (excess := bucket.level(now) + self._rate * (until - now) - cost) > 0:
+                bucket.spend(excess, now)
+            self._mark = Mark(at=until, spent=bucket.spent)
+
+    @property
+    def _rate(self) -> float:
+        """What comes back each second."""
+        return self.learned.amount(self.quota.amount) / self.quota.period
+
+    @property
+    def _even(self) -> ContinuousBucket | None:
+        """The bucket that refills evenly, if one does."""
+        return self.bucket if isinstance(self.bucket, ContinuousBucket) else self.pacer

@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 LONGEST_GUARD = 60.0
 """Seconds. More would be a quota of its own."""
+MOST_STRETCH = 100.0
+"""Times the configured limits. More would be no limit."""
 
 _KEEP: Literal["keep"] = "keep"
 
@@ -45,7 +47,9 @@ class Router:
     name, in place of installed ones. `observers`: see `events`. `slow_start`: how many unanswered calls a fresh model
     may have at first (the window then grows with every answer; None: no such limit). `guard`: seconds by which quotas
     are believed to come back later than they should; a little more than the network's jitter keeps a call that
-    overtakes another from arriving too early. `clock`, `wall_clock` (seconds), `rng`: time and chance.
+    overtakes another from arriving too early. `stretch`: to how many times their configured amount quotas may grow
+    while they hold calls back and nothing is refused (1.0: never above it). `clock`, `wall_clock` (seconds), `rng`:
+    time and chance.
 
     Raises ConfigError for names that are double or lead nowhere.
     """
@@ -63,19 +67,27 @@ class Router:
         clock: Clock = monotonic,
         wall_clock: Clock = wall,
         rng: "random.Random | None" = None,
-        slow_start: int | None = 64,
+        slow_start: int | None = 3,
         guard: float = 0.0,
+        stretch: float = 1.0,
     ):
         if slow_start is not None and not slow_start >= 1:
             raise ConfigError(f"must be at least 1, or None, not {slow_start}", key="slow_start")
         if not 0 <= guard <= LONGEST_GUARD:
             raise ConfigError(f"must be from 0 to {LONGEST_GUARD:g} seconds, not {guard}", key="guard")
+        if not 1 <= stretch <= MOST_STRETCH:
+            raise ConfigError(f"must be from 1 to {MOST_STRETCH:g}, not {stretch}", key="stretch")
         self._providers = Registry(providers or {})
         self._dispatcher = Dispatcher(
             clock=clock, wall_clock=wall_clock, classify=self._providers.classify, observers=observers
         )
         factory = AccountFactory(
-            clock=clock, wall_clock=wall_clock, rng=rng or _random(), slow_start=slow_start, guard=guard
+            clock=clock,
+            wall_clock=wall_clock,
+            rng=rng or _random(),
+            slow_start=slow_start,
+            guard=guard,
+            stretch=stretch,
         )
         store = MemoryStore() if store is None else store
         store.open()
@@ -101,6 +113,7 @@ class Router:
             "fallback": config.fallback,
             "slow_start": config.slow_start,
             "guard": config.guard,
+            "stretch": config.stretch,
         }
         return cls(**(described | options))
 

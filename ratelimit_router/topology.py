@@ -31,9 +31,10 @@ class AccountFactory:
         rng: "Random",
         slow_start: int | None,
         guard: float,
+        stretch: float,
     ):
         self._clock, self._wall_clock, self._rng, self._slow_start = clock, wall_clock, rng, slow_start
-        self._guard = guard
+        self._guard, self._stretch = guard, stretch
 
     def pool(self, pool: Pool, defaults: RefillDefaults) -> Account:
         """A full account for a pool."""
@@ -66,6 +67,7 @@ class AccountFactory:
                 pools=pools,
                 slow_start=slow_start,
                 guard=self._guard,
+                stretch=self._stretch,
             )
         except ConfigError as error:
             kind = "models" if isinstance(owner, Model) else "pools"

@@ -285,7 +285,7 @@ class Scenario:
     start: float = 1_790_035_200.0
     horizon: float = 4 * 3_600.0
     guard: float = 0.0
-    slow_start: int | None = 64
+    slow_start: int | None = 3
     slack: float = 0.0
 
     def __post_init__(self) -> None:

@@ -81,7 +81,7 @@ def test_the_tables_show_what_the_file_comes_to(config: Path) -> None:
     assert ["account", "rpd", "1,000", "day", "calendar (default)", "resets 00:00 America/Los_Angeles"] in shown
     assert ["hot", "pro -> (flash | [red]pro2) -> lite (fallback)", "0.5 s", "5"] in shown
     assert ["bulk", "lite", "inf", "1"] in shown
-    assert "is right: store memory:, slow start 64, fallback lite" in result.output
+    assert "is right: store memory:, slow start 3, fallback lite" in result.output
 
 
 def test_what_will_not_work_although_the_file_is_right_is_noted(config: Path) -> None:

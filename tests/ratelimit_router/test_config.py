@@ -117,10 +117,10 @@ def test_a_whole_file_becomes_the_same_values_as_code(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_has_the_documented_default() -> None:
-    """No fallback, the memory store, a slow start of 64, no pools, no foreign tables."""
+    """No fallback, the memory store, a slow start of 3, no pools, no foreign tables."""
     config = parse_config({"models": {"m": {}}, "tiers": {"t": {"chain": ["m"]}}})
     assert config == Config(models=(Model("m"),), tiers=(Tier("t", ["m"]),))
-    assert (config.fallback, config.store, config.slow_start, config.tables) == (None, "memory:", 64, {})
+    assert (config.fallback, config.store, config.slow_start, config.tables) == (None, "memory:", 3, {})
 
 
 def test_a_reset_time_makes_a_limit_a_calendar_one() -> None:
@@ -422,6 +422,10 @@ DEFECTS = {
         GOOD + "[router]\nslow_start = 0",
         "router.toml:7: router.slow_start: must be a whole number of at least 1",
     ),
+    "a stretch below what is configured": (
+        GOOD + "[router]\nstretch = 0.5",
+        "router.toml:7: router.stretch: must be from 1 (never above what is configured) to 100",
+    ),
     "a foreign table that is no table": (
         "simulation = 1\n" + GOOD,
         "router.toml:1: simulation: must be a table, not a number",
@@ -552,8 +556,8 @@ def test_a_configuration_cannot_be_changed() -> None:
 WORDS = st.sampled_from(
     """
     models pools tiers router simulation flash lite chain patience weight limits rpm input_tpm rpd concurrency refill
-    amount per burst resets key provider id base_url options fallback store slow_start memory: env:X rolling calendar
-    day minute inf 5s https://x 00:00
+    amount per burst resets key provider id base_url options fallback store slow_start stretch memory: env:X rolling
+    calendar day minute inf 5s https://x 00:00
     """.split()  # noqa: SIM905 -- forty words read better so
 )
 SCALARS = st.one_of(

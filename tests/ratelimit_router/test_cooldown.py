@@ -86,6 +86,66 @@ def test_a_hint_of_zero_is_no_busy_loop() -> None:
     assert one.until >= 0.05
 
 
+def test_a_hint_longer_than_the_quota_takes_is_not_believed_at_once() -> None:
+    """A quota by the minute is back after a minute: one is waited the first time, then two. A day is longer."""
+    one, longest = Cooldown(random.Random(0)), Outcome(kind=Kind.RATE_LIMITED, retry_after=170.0)
+    waits, now = [], 0.0
+    for _ in range(4):
+        incident = one.rejected(None, one.epoch, longest, now, math.inf, 60.0)
+        assert incident is not None
+        waits.append(incident.until - now)
+        now = incident.until
+    assert waits[:2] == [60.0, 120.0]
+    assert waits[2:] == [170.0, 170.0]
+    day = Cooldown(random.Random(0)).rejected(None, 0, longest, 0.0, math.inf, 86_400.0)
+    assert day is not None
+    assert day.until == 170.0
+
+
+def test_a_hint_is_not_distrusted_for_what_came_after_a_probe_that_got_through() -> None:
+    """Limits that are too high lead to many incidents in a row: that is not the hint's fault."""
+    one, now = Cooldown(random.Random(0)), 0.0
+    for _ in range(8):
+        incident = one.rejected(None, one.epoch, Outcome(kind=Kind.RATE_LIMITED, retry_after=0.1), now, math.inf)
+        assert incident is not None
+        assert incident.until == now + 0.1
+        now = incident.until
+        one.opens_at(now)
+        one.granted(now, now)
+        now += ACCEPTED_AFTER
+        one.opens_at(now)
+    assert one.strikes == 8
+
+
+def test_a_ramp_is_narrow_until_it_has_lasted() -> None:
+    """What is in the air when a limit is hit is refused, too: three at a time, and slowly more; then all."""
+    one = cooling()
+    now, accepted, widest = 10.0, 0, 0.0
+    one.opens_at(now)
+    while not one.ready and accepted < 1_000:
+        while one.opens_at(now) <= now and not one.ready:
+            one.granted(object(), now)
+            accepted += 1
+        widest = max(widest, one.window) if not one.ready else widest
+        now += ACCEPTED_AFTER
+    assert one.ready
+    assert now - 10.0 <= 11.0
+    assert 3 <= widest < 10
+
+
+def test_doubt_lets_one_call_through_at_first() -> None:
+    """Ready or on a ramp, with a window of one; it changes nothing while the model is closed."""
+    one = Cooldown(random.Random(0))
+    one.doubt()
+    assert (one.state, one.window) == (State.SLOW_START, 1)
+    one.granted("first", 0.0)
+    assert one.opens_at(0.1) == ACCEPTED_AFTER
+    assert one.opens_at(ACCEPTED_AFTER) == ACCEPTED_AFTER
+    closed = cooling()
+    closed.doubt()
+    assert closed.opens_at(5.0) == 10.0
+
+
 REJECTION = st.builds(
     Outcome,
     kind=st.sampled_from([Kind.RATE_LIMITED, Kind.OVERLOADED]),

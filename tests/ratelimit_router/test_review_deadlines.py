@@ -126,6 +126,7 @@ def test_asking_changes_no_bucket(router: Any, virtual: Any) -> None:
     async def main() -> None:
         seen: list[Any] = []
         r = router({"a": Limits(input_tpm=1000)}, observers=[seen.append])
+        r.route_nowait("t", tokens=300).settle()
         r.route_nowait("t", tokens=10).fail(RateLimited(1.0))
         await asyncio.sleep(70)
         before = [(one.capacity, one.ceiling) for one in r._dispatcher.accounts["a"].buckets]
@@ -138,8 +139,9 @@ def test_asking_changes_no_bucket(router: Any, virtual: Any) -> None:
         await asyncio.sleep(0)
         assert "Waited" in [type(one).__name__ for one in seen]
         after = [(one.capacity, one.ceiling) for one in r._dispatcher.accounts["a"].buckets]
-        assert after[0] == before[0]
-        assert after[1][0] <= before[1][0] * 1.5  # grown back a little by the answer, not undone
+        for now, then in zip(after, before, strict=True):
+            assert then[0] <= now[0] <= then[0] * 1.05  # grown back a little by the answer, not undone
+            assert now[1] == then[1]
         await waiting
 
     virtual(main)

@@ -115,7 +115,7 @@ def test_shrinking_keeps_only_what_the_failure_needs() -> None:
     assert scenario.services == (mirror_service(Model("flash"), troubles=(Trouble(kind="overloaded"),)),)
     assert scenario.loads == (Load(tier=scenario.tiers[0].name, tasks=1),)
     assert (scenario.pools, scenario.accounts, scenario.fallback) == ((), (), None)
-    assert (scenario.network, scenario.guard, scenario.slow_start) == (Network(), 0.0, 64)
+    assert (scenario.network, scenario.guard, scenario.slow_start) == (Network(), 0.0, 3)
     assert scenario.name == "crowded"
 
 
