@@ -165,10 +165,8 @@ class Desk:
     def _terms(self, model: FakeModel) -> dict[str, Any]:
         return {"concurrency": model.concurrency, "charge_refused": model.charge_refused, "leeway": self._leeway}
 
-    def script(
-        self, now: float, models: Mapping[str, FakeModel], faults: tuple[FaultRule, ...] | None = None
-    ) -> None:
-        """Change models and faults in mid-run, from `now` on; what was spent stays spent. A new model may be added this way."""
+    def script(self, now: float, models: Mapping[str, FakeModel], faults: tuple[FaultRule, ...] | None = None) -> None:
+        """Change models and faults from `now` on; what was spent stays spent. A new model may be added this way."""
         for model in models.values():
             self.models[model.id] = model
             for (_, model_id), quota in self._quotas.items():
