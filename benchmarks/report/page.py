@@ -25,10 +25,14 @@ to 200 ms) against the same simulated service, over real HTTP on one machine, in
 [over_http/contestants/](over_http/contestants/). The quotas are continuous with 5 s of burst unless the storm says
 otherwise. The *bound* is the least time that any scheduler could take: [over_http/bound.py](over_http/bound.py) says
 why. Whoever has not ended after 90 s has failed the rest. Of several runs of one contestant the median is shown.
-Other programs used {others} of the machine meanwhile: the less, the more these figures are worth.
+Other programs used {others:.0%} of the machine meanwhile; the less, the more these figures are worth. {conditions}
 
 {scenarios}
 """
+_CONDITIONS = {
+    True: "It was about the same for all; the last table has the details.",
+    False: "**It was not the same for all**, see the last table: what is compared here was not measured alike.",
+}
 
 
 def write(results: Mapping[str, Any], folder: Path) -> None:
@@ -48,7 +52,9 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def _storms(storms: Storms, pictures: Path) -> list[str]:
-    parts = [_STORMS.format(scenarios=scenario_list(storms), others=storms.others())]
+    parts = [
+        _STORMS.format(scenarios=scenario_list(storms), others=storms.others(), conditions=_CONDITIONS[storms.fair])
+    ]
     parts += [f"![{about}](pictures/{path.name})\n" for path, about in draw(storms, pictures).items()]
     for heading, text in storm_tables(storms).items():
         parts += [f"### {heading}\n", text + "\n"]

@@ -8,6 +8,9 @@ from benchmarks.over_http.contestants import CONTESTANTS
 
 __all__ = ["Storms"]
 
+UNFAIR = 0.3
+"""Others may use that much more of the machine while one contestant plays than while another does."""
+
 
 class Storms:
     """What `over_http.run` has printed. Who has played a scenario more than once has several rows there."""
@@ -33,10 +36,15 @@ class Storms:
         mine, least = (statistics.median(float(row["cpu"]) for row in of) for of in (rows, bare))
         return mine / least
 
-    def others(self) -> str:
-        """What share of the machine others have used: in the run in the middle, and in the worst."""
-        shares = [float(row["others"]) for row in self._rows]
-        return f"{statistics.median(shares):.0%} (at the worst {max(shares):.0%})"
+    def others(self, contestant: str | None = None) -> float:
+        """The share of the machine that others have used, in the run in the middle; of one contestant, or of all."""
+        return statistics.median(float(row["others"]) for row in self._rows if contestant in (None, row["contestant"]))
+
+    @property
+    def fair(self) -> bool:
+        """Whether everybody has met about the same machine."""
+        shares = [self.others(name) for name in self.contestants()]
+        return max(shares) - min(shares) <= UNFAIR
 
     def contestants(self) -> list[str]:
         """Who has played against quotas, in the order of the list of contestants."""

@@ -38,6 +38,7 @@ def storm_tables(storms: Storms) -> dict[str, str]:
         "Answers with 429 (+ with 503, of the model that is dark)": _matrix(storms, _refusals),
         "CPU of the client, over the bare HTTP client's for the same calls": _matrix(storms, _cpu),
         "Peak memory in MB, its import included": _matrix(storms, _memory),
+        "Share of the machine that other programs used meanwhile": _matrix(storms, _others),
     }
 
 
@@ -71,6 +72,11 @@ def _cpu(storms: Storms, scenario: str, contestant: str) -> str:
 def _memory(storms: Storms, scenario: str, contestant: str) -> str:
     row = storms.median(scenario, contestant)
     return "" if row is None else f"{row['peak_mb']:.0f}"
+
+
+def _others(storms: Storms, scenario: str, contestant: str) -> str:
+    row = storms.median(scenario, contestant)
+    return "" if row is None else f"{row['others']:.0%}"
 
 
 def _client_cpu(result: Any) -> str:
