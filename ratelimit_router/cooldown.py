@@ -48,8 +48,12 @@ NARROW = 3
 """Unanswered calls up to which a ramp doubles its window in each round..."""
 SLOW_GROWTH = 1 / 32
 """...and what each further success adds to it. After an overload it goes on doubling."""
-BACKOFF = {Kind.RATE_LIMITED: (1.0, 60.0), Kind.OVERLOADED: (0.5, 30.0)}
-"""First and longest ceiling of the backoff in seconds."""
+BACKOFF = {Kind.RATE_LIMITED: (1.0, 2.0, 60.0), Kind.OVERLOADED: (0.5, 1.2, 30.0)}
+"""The backoff's first ceiling in seconds, what each further one is multiplied with, and the longest.
+
+An outage ends when it ends, and as long as nobody finds out its quota is lost: with ceilings that grow by a fifth the
+next probe is no further off than about a fifth of the outage so far. In ten minutes that takes some 35 probes.
+"""
 SHORTEST = 0.05
 """No cooldown is shorter, so that a hint of 0 s does not make a busy loop."""
 HEALTHY_SPELL = 60.0
@@ -264,8 +268,8 @@ class Cooldown:
         return replace(outcome, retry_after=min(outcome.retry_after, longest))
 
     def _backoff(self, kind: Kind, strike: int) -> float:
-        first, longest = BACKOFF[kind]
-        ceiling = min(first * 2.0 ** min(strike - 1, 30), longest)
+        first, growth, longest = BACKOFF[kind]
+        ceiling = min(first * growth ** min(strike - 1, 60), longest)
         return max(self._rng.uniform(0.0, ceiling), SHORTEST)
 
     def _extend(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> Incident | None:
