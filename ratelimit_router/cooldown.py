@@ -51,8 +51,8 @@ SLOW_GROWTH = 1 / 32
 BACKOFF = {Kind.RATE_LIMITED: (1.0, 2.0, 60.0), Kind.OVERLOADED: (0.5, 1.2, 30.0)}
 """The backoff's first ceiling in seconds, what each further one is multiplied with, and the longest.
 
-An outage ends when it ends, and as long as nobody finds out its quota is lost: with ceilings that grow by a fifth the
-next probe is no further off than about a fifth of the outage so far. In ten minutes that takes some 35 probes.
+An outage ends when it ends, and as long as nobody finds out its quota is lost: with ceilings that grow by a fifth its
+end is noticed within a seventh of its length on average. In one minute that takes some 20 probes, in ten some 60.
 """
 SHORTEST = 0.05
 """No cooldown is shorter, so that a hint of 0 s does not make a busy loop."""
