@@ -20,7 +20,7 @@ SOON = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """At `at` the service's bucket was empty, and so much had been `spent` of ours."""
+    """At `at` so much had been `spent` of our bucket."""
 
     at: float
     spent: float
@@ -32,14 +32,15 @@ class Meter:
     `pacer`: a second bucket that lets a rolling or calendar quota out evenly, once its burst turned out too large.
     """
 
-    __slots__ = ("_mark", "bucket", "learned", "pacer", "quota", "stated")
+    __slots__ = ("_mark", "_tried", "bucket", "learned", "pacer", "quota", "stated")
 
     def __init__(self, quota: Quota, bucket: Bucket):
         self.quota, self.bucket = quota, bucket
         self.learned: Learned = FULL
         self.pacer: ContinuousBucket | None = None
         self.stated = False  # nobody configured it: the service named it
-        self._mark: Mark | None = None
+        self._mark: Mark | None = None  # when a refusal last showed that the service's bucket was
+        self._tried: Mark | None = None  # since when more is tried than that
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
@@ -53,6 +54,8 @@ class Meter:
 
     def apply(self, learned: Learned, now: float) -> None:
         """Bring the buckets in line with what is known now."""
+        if learned.step and not self.learned.step and (even := self._even) is not None:
+            self._tried = Mark(at=now, spent=even.spent)
         quota, bucket, self.learned = self.quota, self.bucket, learned
         amount, known = learned.amount(quota.amount), replace(learned, rate=1.0).amount(quota.amount)
         smallest = min(1.0, quota.amount) if quota.unit == "requests" else 0.0
@@ -93,23 +96,31 @@ class Meter:
         return Evidence(about=about, admitted=admitted, believed=self.bucket.capacity if admitted > 0 else 0.0)
 
     def _refill(self, bucket: ContinuousBucket, cost: float, now: float) -> Evidence:
-        taken, mark = bucket.capacity - bucket.level(now) - cost, self._mark
-        lately_full = mark is None or mark.at < bucket.full_since
-        if lately_full and taken > (HALF * bucket.capacity if mark else 0.0):
+        taken, empty = bucket.capacity - bucket.level(now) - cost, self._mark
+        lately_full = empty is None or empty.at < bucket.full_since
+        if lately_full and taken > (HALF * bucket.capacity if empty else 0.0):
             return Evidence(about=About.BURST, admitted=taken, believed=bucket.capacity)
-        admitted = bucket.spent - mark.spent - cost if mark else 0.0
-        believed = self._rate * (now - mark.at) if mark else 0.0
+        admitted = bucket.spent - empty.spent - cost if empty else 0.0
+        believed = self._rate * (now - empty.at) if empty else 0.0
         if admitted < cost or believed < cost:  # too soon: the hint was too short
             return Evidence(about=About.RATE, admitted=0.0, believed=0.0)
         few = lately_full or admitted < FEW * cost
-        return Evidence(about=About.RATE, admitted=admitted - cost, believed=believed, few=few)
+        found = Evidence(about=About.RATE, admitted=admitted - cost, believed=believed, few=few)
+        return max(found, self._lately(bucket, found, now), key=lambda one: one.ratio)
+
+    def _lately(self, bucket: ContinuousBucket, found: Evidence, now: float) -> Evidence:
+        """The same since more was tried. Its bucket may have been full by then, with that to give besides."""
+        if (tried := self._tried) is None or now <= tried.at:
+            return found
+        admitted = bucket.spent - tried.spent - bucket.capacity
+        return replace(found, admitted=admitted, believed=self._rate * (now - tried.at))
 
     def empty(self, until: float, cost: float, now: float) -> None:
         """A refusal said that the service's bucket is empty, and will have room for one such call at `until`."""
         if (bucket := self._even) is not None:
             if (excess := bucket.level(now) + self._rate * (until - now) - cost) > 0:
                 bucket.spend(excess, now)
-            self._mark = Mark(at=until, spent=bucket.spent)
+            self._mark, self._tried = Mark(at=until, spent=bucket.spent), None
 
     @property
     def _rate(self) -> float:

@@ -1,12 +1,16 @@
 """How a router finds out true limits: beside services that judge by windows and buckets of their own."""
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from ratelimit_router import Limit, Limits, RateLimited
+from ratelimit_router.adaptive import FULL, Learned, take_limit
+from ratelimit_router.bucket import Charge, make_bucket
+from ratelimit_router.meter import Meter
 from ratelimit_router.simulation.families import family
 from ratelimit_router.simulation.lab import play
 from ratelimit_router.simulation.policies import OURS
@@ -266,3 +270,68 @@ def test_storms_of_wrong_limits(name: str, most: float) -> None:
     shares = [sum(call.result == "rate_limited" for call in run.calls) / len(run.tasks) for run in runs]
     assert sum(shares) / len(shares) < most
     assert all(task.done for run in runs for task in run.tasks)
+
+
+def test_a_rate_is_not_measured_while_nothing_was_tried(router: Any, virtual: Any) -> None:
+    """For minutes less is sent than would be admitted. A refusal on the way up does not take that for the limit."""
+
+    async def main() -> None:
+        r = router({"a": Limits(rpm=Limit(60, refill="continuous", burst=2))}, slow_start=3)
+        service = Service(bucket(12, burst=2))
+        tasks = asyncio.ensure_future(serve(r, service, 2_000))
+        await asyncio.sleep(300.0)
+        assert known(r)[0] == pytest.approx(12.0, rel=0.1)
+        service.change(bucket(48, burst=2))
+        refused = len(service.refused)
+        for _ in range(1_200):
+            await asyncio.sleep(1.0)
+            if len(service.refused) > refused:
+                break
+        await asyncio.sleep(1.0)
+        assert known(r)[0] > 36.0
+        tasks.cancel()
+        await asyncio.gather(tasks, return_exceptions=True)
+
+    virtual(main)
+
+
+def test_a_stated_limit_is_not_cut_by_what_it_explains(router: Any, virtual: Any) -> None:
+    """Ten were admitted, and the service says twenty: others have used the rest. Twenty it is."""
+
+    async def main() -> None:
+        r = router({"a": Limits(rpm=60)})
+        leases = [await r.route("t") for _ in range(11)]
+        leases[10].fail(RateLimited(30.0, "rpm", 20))
+        assert known(r)[0] == 20.0
+
+    virtual(main)
+
+
+def evenly(amount: float) -> Meter:
+    """A bucket of a minute's requests."""
+    (quota,) = Limits(rpm=Limit(amount, refill="continuous")).quotas()
+    return Meter(quota, make_bucket(quota, 0.0, lambda now: math.inf))
+
+
+def test_a_bucket_that_may_be_larger_is_not_fuller() -> None:
+    """A step beyond a stated limit lets more come back from now on, and nothing at once."""
+    meter = evenly(60.0)
+    meter.apply(take_limit(FULL, 20.0, 60.0, 0.0), 0.0)
+    meter.bucket.spend(20.0, 0.0)
+    assert meter.bucket.level(0.0) == 0.0
+    meter.apply(Learned(rate=22 / 60, hits=2, step=2 / 60, since=1.0), 0.0)
+    assert (meter.bucket.capacity, meter.bucket.level(0.0)) == (60.0, pytest.approx(0.0))
+
+
+@pytest.mark.parametrize(("seconds", "believed"), [(0.3, 0.0), (30.0, 30.0)])
+def test_a_refusal_at_once_after_the_probe_measures_nothing(seconds: float, believed: float) -> None:
+    """Less time has gone by than one call needs by what is believed: one admitted, or none, would mean anything."""
+    meter = evenly(60.0)
+    meter.empty(10.0, 1.0, 0.0)
+    calls = [Charge(), Charge()]
+    for call, at in zip(calls, (10.0, 10.0 + seconds), strict=True):
+        call.at, call.cost = at, (1, 0, 0, 0)
+        meter.bucket.spend(1.0, at)
+    found = meter.refused(calls[1], None, (), 10.0 + seconds)
+    assert found.believed == pytest.approx(believed)
+    assert found.few or not believed
