@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 BENCH  := .venv-bench
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 demo: $(VENV)/.run           ## extract entities from the example articles on the embedded service
 	@$(BIN)/ratelimit-router extract examples/articles.jsonl --config examples/router.toml --output out/entities.jsonl --overwrite
@@ -21,6 +21,9 @@ lint: $(VENV)/.lint          ## ruff, mypy strict, pyright, import-linter
 
 bench: $(BENCH)/.peers       ## everything beside its peers (about an hour): benchmarks/RESULTS.md and pictures
 	@$(BENCH)/bin/python -m benchmarks
+
+soak: $(VENV)/.test          ## random storms for ten minutes on all cores, every promise of the router checked
+	@$(BIN)/ratelimit-router soak --minutes 10
 
 clean:
 	rm -rf $(VENV) out dist build

@@ -12,7 +12,11 @@ from ratelimit_router.toml_file import one_line
 
 __all__ = ["program"]
 
-BUILT_IN = {"check": "ratelimit_router.cli.check:check", "storm": "ratelimit_router.cli.storm:storm"}
+BUILT_IN = {
+    "check": "ratelimit_router.cli.check:check",
+    "soak": "ratelimit_router.cli.soak:soak",
+    "storm": "ratelimit_router.cli.storm:storm",
+}
 """The router's own commands; those of other distributions come by entry point."""
 
 

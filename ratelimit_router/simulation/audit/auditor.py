@@ -64,6 +64,7 @@ class Auditor:
         self._clocks: tuple[float, ...] = ()
         self._number = 0
         self._depth = 0
+        self._latest = -math.inf  # when the latest turn ended
         self._withheld: set[Candidate] = set()
         self._rejected: Held | None = None
         self._reconfigured = False
@@ -93,10 +94,11 @@ class Auditor:
     def _begin(self) -> None:
         now = self._core.clock()
         self._set_clocks(now)
-        self._heads(now - self._lateness, now, self._withheld)
+        if now > self._latest:
+            self._heads(now - self._lateness, now, self._withheld)
 
     def _end(self) -> None:
-        now = self._core.clock()
+        now = self._latest = self._core.clock()
         self._look_around()
         self._blame(self._waiting.look(self._core.queue, now, reconfigured=self._reconfigured), now)
         self._rejected, self._reconfigured = None, False

@@ -84,6 +84,8 @@ class Waiting:
 
     def look(self, queue: Queue, now: float, *, reconfigured: bool) -> Found:
         """Whether they all still stand in line, once each, and nobody else does."""
+        if not self._lanes and not queue.length:
+            return
         for waiter in [one for one in self._lanes if not _waits(one) or cast(Ticket, one).turn is None]:
             del self._lanes[waiter]  # served, refused, on its way out; or it only asked
         standing = [waiter for line in queue.lines for waiter in line]
