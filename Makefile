@@ -26,7 +26,7 @@ soak: $(VENV)/.test          ## random storms for ten minutes on all cores, ever
 	@$(BIN)/ratelimit-router soak --minutes 10
 
 clean:
-	rm -rf $(VENV) out dist build
+	rm -rf $(VENV) $(BENCH) out dist build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'
@@ -36,7 +36,7 @@ $(BENCH)/.peers: pyproject.toml benchmarks/requirements-peers.txt
 	@$(PYTHON) -m venv --clear $(BENCH)
 	@echo "Installing into $(BENCH) ..."
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-e '.[fake-service,prometheus]' -r benchmarks/requirements-peers.txt
+		-e '.[fake-service,prometheus,storm]' -r benchmarks/requirements-peers.txt
 	@touch $@
 
 $(VENV)/.run: pyproject.toml | $(BIN)/python

@@ -1,7 +1,8 @@
 """Everything, one after another: `python -m benchmarks` writes results.json, RESULTS.md and the pictures beside it.
 
 `--only NAME...` measures some of it anew and keeps the rest; `--scenario` and `--contestant` do so for the storms over
-HTTP; `--report` measures nothing and only writes. The storms take most of an hour, all the rest ten minutes. Timings
+HTTP; `--report` measures nothing and only writes. The storms take most of an hour, the lab half of one, all the rest
+ten minutes. Timings
 want a quiet machine: how quiet it was is noted, and `--patience` waits for it.
 """
 
@@ -30,6 +31,7 @@ SUITE = {
     "imports": "benchmarks.imports",
     "refusal": "benchmarks.refusal",
     "client_cpu": "benchmarks.over_http.cpu",
+    "lab": "benchmarks.lab",
     STORMS: "benchmarks.over_http.run",
 }
 """By name, the script; each takes `--json`."""

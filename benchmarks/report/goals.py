@@ -37,6 +37,21 @@ STORMS = {
 }
 
 
+LAB = {
+    **dict.fromkeys(
+        ("plain", "token-bound", "day-bound", "concurrency-bound", "poisson", "skewed-tiers"), (1.03, 0.001)
+    ),
+    "windows": (1.05, 0.001),
+    "misconfigured": (1.06, 0.03),
+    **dict.fromkeys(("shrinking", "shared-key", "outage"), (1.10, 0.05)),
+    **dict.fromkeys(("no-hint", "wrong-hint"), (1.06, 0.02)),
+}
+"""By family: makespan over the bound, and 429s a task, at the most; under a plan, on 50 seeds or more."""
+LAB_SEEDS = 50
+FRONTIER = 0.95
+"""Of the first choices that are possible in the same time, where tiers are skewed."""
+
+
 def goals(runs: Mapping[str, Any]) -> list[Goal]:
     """Every goal that these runs can answer."""
     return [goal for name, judge in _JUDGES.items() if name in runs for goal in judge(runs[name]["result"])]
@@ -93,6 +108,22 @@ def _waiters(result: Any) -> Iterator[Goal]:
     yield _at_most("KB that a waiter takes besides its task", result["bytes_a_waiter"]["router"] / 1024, 1.5)
 
 
+def _lab(result: Any) -> Iterator[Goal]:
+    for row in result:
+        if row["policy"] != "guided" or row["family"] not in LAB:
+            continue
+        ratio, rejections = LAB[row["family"]]
+        reached = row["ratio"] <= ratio and row["rejections_per_task"] <= rejections
+        yield Goal(
+            f"lab, {row['family']}: at most {ratio:g} of the bound, {rejections:g} x 429 a task, none lost",
+            f"{row['ratio']:.3f}, {row['rejections_per_task']:.4f}, {row['lost']} lost",
+            reached and row["lost"] == 0 and row["seeds"] >= LAB_SEEDS,
+        )
+        if row["family"] == "skewed-tiers":
+            share = row["frontier_share"]
+            yield Goal(f"the same: at least {FRONTIER:.0%} of the first choices", f"{share:.1%}", share >= FRONTIER)
+
+
 def _imports(result: Any) -> Iterator[Goal]:
     for row in result:
         if "ratelimit_router" in row["statement"]:
@@ -107,4 +138,5 @@ _JUDGES: dict[str, Callable[[Any], Iterator[Goal]]] = {
     "pick": _pick,
     "waiters": _waiters,
     "imports": _imports,
+    "lab": _lab,
 }

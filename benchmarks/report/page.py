@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.report.pictures import draw
 from benchmarks.report.storms import Storms
-from benchmarks.report.tables import MICRO, goal_table, scenario_list, storm_tables
+from benchmarks.report.tables import MICRO, goal_table, lab_table, scenario_list, storm_tables
 
 __all__ = ["write"]
 
@@ -17,6 +17,12 @@ Written by `make bench` from what it has measured (`results.json`); nothing here
 ({processor}, {system}, {python}).
 
 Beside {peers}.
+"""
+_LAB = """## The storm lab
+
+In virtual time, the same on every machine: families of random storms, seeds from 1000 on (tuned on 0 to 49; ours on
+{ours} seeds, the others on {others}, for they take long to play). Makespan over the least that any scheduler could take, as
+geometric mean; in brackets 429s a task. `ratelimit-router storm --list` says what each is.
 """
 _STORMS = """## Storms over HTTP
 
@@ -42,6 +48,10 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
     peers = ", ".join(f"{name} {number}" for name, number in results["peers"].items())
     head = _HEAD.format(**machine, peers="\n".join(textwrap.wrap(peers, 110)))
     parts = [head, "## Goals\n", goal_table(runs) + "\n"]
+    if "lab" in runs:
+        rows = runs["lab"]["result"]
+        parts += [_LAB.format(ours=max(row["seeds"] for row in rows), others=min(row["seeds"] for row in rows))]
+        parts += [lab_table(rows) + "\n"]
     if "over_http" in runs:
         parts += _storms(Storms(runs["over_http"]["result"]), folder / "pictures")
     parts.append("## Alone\n\nIn turns with their peers, each round; medians of the ratios round by round.\n")

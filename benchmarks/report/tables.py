@@ -8,7 +8,7 @@ from benchmarks.over_http.scenarios import SCENARIOS
 from benchmarks.report.goals import goals
 from benchmarks.report.storms import Storms
 
-__all__ = ["MICRO", "goal_table", "scenario_list", "storm_tables"]
+__all__ = ["MICRO", "goal_table", "lab_table", "scenario_list", "storm_tables"]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -120,6 +120,26 @@ def _waiters(result: Any) -> str:
 
 def _imports(result: Any) -> str:
     return table(("", "over `import asyncio`"), [(f"`{row['statement']}`", f"{row['ratio']:.2f}") for row in result])
+
+
+def lab_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Makespan over the bound, and in brackets 429s a task: a line a family, a column a policy."""
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    cells = {(row["family"], row["policy"]): row for row in rows}
+    return table(
+        ("", *policies),
+        [
+            (family, *(_lab_cell(cells.get((family, policy))) for policy in policies))
+            for family in dict.fromkeys(row["family"] for row in rows)
+        ],
+    )
+
+
+def _lab_cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    lost = f", {row['lost']} lost" if row["lost"] else ""
+    return f"{row['ratio']:.3f} ({row['rejections_per_task']:.2g}{lost})"
 
 
 MICRO: dict[str, tuple[str, Callable[[Any], str]]] = {
