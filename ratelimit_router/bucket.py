@@ -238,10 +238,10 @@ class RollingBucket:
         """See `Bucket`. Over many questions each spend is looked at about once; the rest is O(log n)."""
         if self.fits(amount, now):
             return now
-        if self.capacity <= 0:
+        if self.capacity <= 0 and amount > 0:
             return math.inf
         # Sent as early as possible, the n-th token and the one a capacity further on are exactly one period apart.
-        laps = max(math.ceil(amount / self.capacity) - 1, 0)
+        laps = max(math.ceil(amount / self.capacity) - 1, 0) if amount else 0
         missing = amount - laps * self.capacity - self._room
         if missing <= 0 or self._first == len(self._amounts):
             return now + laps * self.period
@@ -369,7 +369,7 @@ class CalendarBucket:
         if self.fits(amount, now):
             return now
         if self.capacity <= 0:
-            return math.inf
+            return math.inf if amount > 0 else self._resets_at
         missing = amount + self._early
         if amount > self.capacity:  # several requests in a row: the first of them may go before the reset
             missing -= max(self._room, 0.0)

@@ -122,6 +122,25 @@ def test_what_costs_nothing_of_a_quota_of_zero_is_not_kept_waiting_by_it(virtual
     virtual(main)
 
 
+@pytest.mark.parametrize(("refill", "back"), [("rolling", 61.0), ("calendar", 40.0)])
+def test_a_debt_with_a_quota_of_zero_is_over_when_it_has_come_back(
+    virtual: Any, router: Any, refill: Any, back: float
+) -> None:
+    """A call that was said to cost nothing did cost something: the next one is told when that is forgotten."""
+
+    async def main() -> None:
+        one = router({"a": Limits(tpm=Limit(0, refill=refill))})
+        await asyncio.sleep(1.0)
+        one.route_nowait("t").settle(input_tokens=2_000)
+        with pytest.raises(NoCapacity) as refused:
+            one.route_nowait("t")
+        assert refused.value.retry_at == pytest.approx(back)
+        async with one.route("t"):
+            assert asyncio.get_running_loop().time() == pytest.approx(back)
+
+    virtual(main)
+
+
 def test_a_quota_of_zero_with_a_burst_keeps_nobody_waiting_for_ever(virtual: Any, router: Any) -> None:
     """Nothing ever comes back of it, so nobody can be served by it, and everybody is told so at once."""
 
