@@ -80,7 +80,7 @@ class Door:
                 yield Invariant.INCIDENT, f"{self._account.name} escalates without a new incident"
         elif cooldown.state is not State.CLOSED and (rejected is None or rejected.incidents(self) != self.incidents):
             yield Invariant.INCIDENT, f"{self._account.name} counts a call from before its latest incident"
-        if cooldown.epoch != self._epoch and (incident := cooldown.incident) is not None:
-            self.incidents += 1
+        self.incidents += cooldown.epoch != self._epoch
+        if (incident := cooldown.incident) is not None:
             self._patience = ACCEPTED_AFTER if incident.reason is Kind.RATE_LIMITED else LOST_AFTER
         self._epoch, self._strikes = cooldown.epoch, cooldown.strikes

@@ -66,8 +66,10 @@ class Waiting:
         if other.line is not waiter.line or (-other.priority, other.seq) > (-waiter.priority, waiter.seq):
             return False
         theirs, mine = self._lanes[other], self._lanes[waiter]
+        if theirs == mine or theirs < candidate.depth:
+            return theirs == mine
         smaller = all(one <= two for one, two in zip(other.cost, waiter.cost, strict=True))
-        return theirs == mine or (theirs >= candidate.depth and smaller)
+        return smaller and other.line.lanes[theirs].head() is other
 
     def _weigh(self, line: Line, candidate: Candidate, must: MustServe) -> Found:
         """No line has many turns in a row at a model that another line is owed."""
