@@ -80,6 +80,10 @@ class Bucket(Protocol):
         """What is left at `now`; negative in debt."""
         ...
 
+    def postpone(self, seconds: float) -> None:
+        """Believe from now on that everything comes back so much later still."""
+        ...
+
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """From now on `amount` a period, `capacity` at once; what was spent stays spent."""
         ...
@@ -198,6 +202,10 @@ class ContinuousBucket:
         """See `Bucket`."""
         return self.capacity - self._missing(now - self._guard)
 
+    def postpone(self, seconds: float) -> None:
+        """See `Bucket`."""
+        self._guard += seconds
+
     @property
     def full_since(self) -> float:
         """When it was full for the last time, and something was spent; minus infinity if it never was."""
@@ -315,6 +323,10 @@ class RollingBucket:
         first = bisect_right(self._instants, instant)
         return sum(self._amounts[first:]), self._instants[first] if first < len(self._instants) else instant
 
+    def postpone(self, seconds: float) -> None:
+        """See `Bucket`."""
+        self.period += seconds
+
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
         self._room += capacity - self.capacity
@@ -416,6 +428,12 @@ class CalendarBucket:
         """See `Bucket`."""
         self._room += capacity - self.capacity
         self.capacity = capacity
+
+    def postpone(self, seconds: float) -> None:
+        """See `Bucket`."""
+        seconds = min(seconds, self.period / 2 - self._guard)
+        self._guard += seconds
+        self._resets_at += seconds
 
     def resets_at(self, now: float) -> float:
         """When everything comes back next."""

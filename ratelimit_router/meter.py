@@ -10,6 +10,12 @@ from ratelimit_router.limits import Quota
 
 __all__ = ["Meter"]
 
+EDGE = 0.1
+"""Seconds. A call that would have been admitted so soon came too early, if the whole window but for one call..."""
+LEFT = 0.02
+"""...and this share was admitted."""
+LEAST_GUARD, MOST_GUARD = 0.025, 0.2
+"""Seconds by which everything is believed to come back late then: at first, and at most. They double each time."""
 FEW = 8.0
 """Calls; fewer measure a rate badly."""
 HALF = 0.5
@@ -32,13 +38,14 @@ class Meter:
     `pacer`: a second bucket that lets a rolling or calendar quota out evenly, once its burst turned out too large.
     """
 
-    __slots__ = ("_mark", "_tried", "bucket", "learned", "pacer", "quota", "stated")
+    __slots__ = ("_mark", "_tried", "bucket", "guard", "learned", "pacer", "quota", "stated")
 
     def __init__(self, quota: Quota, bucket: Bucket):
         self.quota, self.bucket = quota, bucket
         self.learned: Learned = FULL
         self.pacer: ContinuousBucket | None = None
         self.stated = False  # nobody configured it: the service named it
+        self.guard = 0.0  # learned: seconds by which calls overtake each other on the way
         self._mark: Mark | None = None  # when a refusal last showed that the service's bucket was
         self._tried: Mark | None = None  # since when more is tried than that
 
@@ -94,6 +101,18 @@ class Meter:
         admitted = spent - cost - sum(one.cost[self.bucket.unit] for one in earlier if one.at > since)
         about = About.BURST if soon and admitted < HALF * self.bucket.capacity else About.WINDOW
         return Evidence(about=about, admitted=admitted, believed=self.bucket.capacity if admitted > 0 else 0.0)
+
+    def too_early(self, found: Evidence, hint: float | None) -> bool:
+        """Whether a call that was refused only came too early for its window: the next ones come a little later."""
+        whole = found.believed * (1.0 - LEFT) - 1.0
+        if found.about is not About.WINDOW or found.admitted < whole:
+            return False
+        if hint is None or hint > EDGE or self.guard >= MOST_GUARD:
+            return False
+        guard = min(max(2.0 * self.guard, hint, LEAST_GUARD), MOST_GUARD)
+        self.bucket.postpone(guard - self.guard)
+        self.guard = guard
+        return True
 
     def _refill(self, bucket: ContinuousBucket, cost: float, now: float) -> Evidence:
         taken, empty = bucket.capacity - bucket.level(now) - cost, self._mark

@@ -245,6 +245,32 @@ def test_a_drop_in_mid_run_is_found_out_and_made_good(router: Any, virtual: Any)
     virtual(main)
 
 
+def test_calls_that_come_too_early_come_later(router: Any, virtual: Any) -> None:
+    """The limit is right, but the service's minute is 60 ms longer: a few refusals, then none, and the limit stays."""
+
+    async def main() -> None:
+        r = router({"a": Limits(rpm=20)}, slow_start=3)
+        service = Service(QuotaRule(name="rpm", amount=20, period=60.06))
+        await serve(r, service, 190)
+        assert 1 <= len(service.refused) <= 4
+        assert max(service.refused) < 200.0
+        assert known(r)[0] == 20.0
+        assert asyncio.get_running_loop().time() < 550.0
+
+    virtual(main)
+
+
+@pytest.mark.parametrize(("name", "moved"), [("rolling", 60.0), ("calendar", 40.0), ("continuous", 3.0)])
+def test_every_bucket_can_be_postponed(name: Any, moved: float) -> None:
+    """What was spent comes back that much later than it would have."""
+    (quota,) = Limits(rpm=20, refill=name).quotas()
+    one = make_bucket(quota, 0.0, lambda now: 40.0)
+    one.spend(20.0, 0.0)
+    assert one.when(1.0, 0.0) == pytest.approx(moved)
+    one.postpone(0.125)
+    assert one.when(1.0, 0.0) == pytest.approx(moved + 0.125)
+
+
 @pytest.mark.parametrize(("stretch", "least", "most"), [(1.0, 570.0, 605.0), (3.0, 200.0, 420.0)])
 def test_a_limit_that_is_higher_than_configured(
     stretch: float, least: float, most: float, router: Any, virtual: Any

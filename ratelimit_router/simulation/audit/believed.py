@@ -39,7 +39,7 @@ class BelievedQuota:
         self.meter = meter
         self.quota: Quota = meter.quota
         self.learned: Learned | None = None
-        self._mark = meter._mark
+        self._mark, self._guard = meter._mark, 0.0
         self.unit = UNITS.index(meter.quota.unit)
         self.ceiling = meter.quota.capacity
         self.readings = tuple(
@@ -56,6 +56,9 @@ class BelievedQuota:
             self.quota, self.learned = meter.quota, meter.learned
             if not (first and meter.learned.named is None and not meter.learned.cut):
                 self._apply(now)
+        if meter.guard > self._guard:  # what is back by then is not taken away again, so only the sure reading is later
+            self.sure.whole.postpone(meter.guard - self._guard)
+            self._guard = meter.guard
         if (mark := meter._mark) is not self._mark:
             self._mark = mark
             if mark is not None:

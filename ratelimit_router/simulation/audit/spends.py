@@ -75,6 +75,10 @@ class Spends:
         """From now on `amount` a period, and `capacity` at once."""
         self.rate, self.capacity = amount / self.period, capacity
 
+    def postpone(self, seconds: float) -> None:
+        """What comes back by windows comes back so much later from now on."""
+        raise NotImplementedError
+
     def left(self, now: float) -> float:
         """What can be spent at `now`."""
         raise NotImplementedError
@@ -86,6 +90,10 @@ class RollingSpends(Spends):
     def __init__(self, amount: float, period: float, capacity: float, *, sure: bool):
         super().__init__(amount, period, capacity, sure=sure)
         self.memory = period + 1.0
+
+    def postpone(self, seconds: float) -> None:
+        """See `Spends`."""
+        self.period += seconds
 
     def left(self, now: float) -> float:
         """See `Spends`."""
@@ -157,6 +165,10 @@ class CalendarSpends(Spends):
         self._days = DayWindow(0.0, quota.resets) if quota.period >= DAY else FixedWindow(0.0, quota.period)
         self._guard, self._clocks, self._since = min(guard, quota.period / 2), clocks, now
         self.memory = 2.0 * quota.period + guard
+
+    def postpone(self, seconds: float) -> None:
+        """See `Spends`."""
+        self._guard = min(self._guard + seconds, self.period / 2)
 
     def left(self, now: float) -> float:
         """See `Spends`."""
