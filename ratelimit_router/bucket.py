@@ -382,10 +382,10 @@ class CalendarBucket:
             return now
         if self.capacity <= 0:
             return math.inf if amount > 0 else self._resets_at
-        missing = amount + self._early
+        missing = amount - self._coming
         if amount > self.capacity:  # several requests in a row: the first of them may go before the reset
             missing -= max(self._room, 0.0)
-        return self._resets_at + max(math.ceil(missing / self.capacity) - 1, 0) * self.period
+        return self._resets_at + max(math.ceil(missing / self.capacity), 0) * self.period
 
     def supply(self, now: float, until: float) -> float:
         """See `Bucket`."""
@@ -393,7 +393,12 @@ class CalendarBucket:
         if until < self._resets_at:
             return max(room, 0.0)
         resets = (until - self._resets_at) // self.period + 1
-        return max(room, 0.0) + max(resets * self.capacity - self._early, 0.0)
+        return max(room, 0.0) + self._coming + (resets - 1) * self.capacity
+
+    @property
+    def _coming(self) -> float:
+        """What the next reset brings; after that nothing is left of a debt."""
+        return max(self.capacity - self._early, 0.0)
 
     def spend(self, amount: float, at: float) -> None:
         """See `Bucket`."""

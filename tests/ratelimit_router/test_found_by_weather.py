@@ -108,6 +108,18 @@ def test_a_guarded_calendar_bucket_corrects_what_counts_in_both_periods() -> Non
     assert bucket.level(61.0) == 4.0
 
 
+def test_a_debt_made_within_a_guard_is_over_one_period_later() -> None:
+    """However large it is: the reset after the next brings everything back."""
+    bucket = CalendarBucket("tpm", 3, 60.0, 100.0, lambda now: (now // 60.0 + 1) * 60.0, 0.0, guard=1.0)
+    bucket.spend(1.0, 60.5)
+    bucket.correct(6_000.0, 60.5)
+    assert bucket.when(100.0, 60.5) == 121.0
+    assert bucket.supply(60.5, 121.0) == 100.0
+    assert bucket.level(61.0) == -5_901.0
+    assert bucket.when(100.0, 61.0) == 121.0
+    assert bucket.level(121.0) == 100.0
+
+
 def test_what_costs_nothing_of_a_quota_of_zero_is_not_kept_waiting_by_it(virtual: Any, router: Any) -> None:
     """A model that grants no output tokens is free, and is said to be, for a call that has none."""
 
