@@ -103,7 +103,7 @@ class Auditor:
         self._blame(self._waiting.look(self._core.queue, now, reconfigured=self._reconfigured), now)
         self._rejected, self._reconfigured = None, False
         self._timers(now)
-        self._heads(now, now)
+        self._heads(now - self._lateness, now)
         for account in self._accounts.values():
             self._blame(account.counts(), now)
         if self._rng.random() < self._looks:
@@ -119,8 +119,8 @@ class Auditor:
         now = self._core.clock()
         if not self._clocks:
             self._set_clocks(now)
-        for account in (*self._core.pools.values(), *self._core.accounts.values()):
-            self._believed(account, now)
+        for account in dict.fromkeys((*self._accounts, *self._core.pools.values(), *self._core.accounts.values())):
+            self._believed(account, now)  # also those that are gone from the configuration: calls on them may go on
 
     def _believed(self, account: Account, now: float) -> BelievedAccount:
         found = self._accounts.get(account)
@@ -240,11 +240,13 @@ class Auditor:
 
     def gives_up(self, line: Line, cost: Cost, deadline: float) -> None:
         """Somebody who would be alone is told that waiting until the deadline would be in vain."""
+        self._look_around()
         self._in_vain(line, cost, deadline, self._core.clock())
 
     def advertises(self, line: Line, cost: Cost, at: float) -> None:
         """Somebody who would be alone is told that a model will be free then."""
         now = self._core.clock()
+        self._look_around()
         if line.steered:
             return
         if at < math.inf and not any(self._may(one.account, cost, at) for one in _all(line)):
@@ -316,7 +318,7 @@ class Auditor:
             self._blame([(Invariant.TIMER, f"{len(timers)} timers are set")], now)
         if timers and not core.queue.length:
             self._blame([(Invariant.TIMER, "a timer is set, and nobody waits")], now)
-        if not timers and not self._held and any(True for _ in self._waiting):
+        if core._timer is None and not self._held and any(True for _ in self._waiting):
             self._blame([(Invariant.DEADLOCK, "somebody waits, no timer is set and no call is under way")], now)
         if core.quiet and (core.queue.length or core.herald.heard or core.closed or core.guide):
             self._blame([(Invariant.ORDER, "newcomers may overtake: the router takes itself for quiet")], now)

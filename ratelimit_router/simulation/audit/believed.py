@@ -11,7 +11,7 @@ from ratelimit_router.adaptive import Learned
 from ratelimit_router.bucket import UNITS
 from ratelimit_router.limits import Quota
 from ratelimit_router.meter import Meter
-from ratelimit_router.simulation.audit.spends import CARRIED, Clocks, ContinuousSpends, Spends, make_spends
+from ratelimit_router.simulation.audit.spends import CARRIED, EPSILON, Clocks, ContinuousSpends, Spends, make_spends
 
 __all__ = ["BelievedQuota"]
 
@@ -69,7 +69,7 @@ class BelievedQuota:
         rate = self.meter.learned.amount(self.quota.amount) / self.quota.period
         spends = self.sure.pacer or self.sure.whole
         if (excess := spends.left(now) + rate * (until - now) - amount) > 0:
-            spends.spend(None, excess, now)
+            spends.spend(None, excess + 2.0 * EPSILON * rate, now)
 
     def _apply(self, now: float) -> None:
         quota, learned = self.quota, self.meter.learned

@@ -41,7 +41,7 @@ class Door:
 
     def may_open_by(self, now: float) -> bool:
         """Whether a call could be let through then, unless something else happens until then."""
-        return self._cooldown.state is not State.CLOSED and self._until <= now
+        return self._cooldown.state is not State.CLOSED and self._until <= now + EPSILON
 
     def passed(self, held: Held, now: float) -> Found:
         """A call was let through."""

