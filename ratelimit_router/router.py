@@ -147,7 +147,7 @@ class Router:
 
     def route_nowait(self, chain: Chain, *, tokens: "int | Usage" = 0) -> Lease:
         """A lease at once, or NoCapacity with the instant at which to try again. Nobody in line is overtaken."""
-        lease, line, cost = self.route(chain), self._line(chain), cost_of(tokens)
+        lease, line, cost = self.route(chain, tokens=tokens), self._line(chain), cost_of(tokens)
         if not self._dispatcher.admit(lease, line, cost, -1):
             self._dispatcher.admit_or_refuse(lease, line, cost)
         return lease

@@ -219,3 +219,18 @@ def test_nobody_is_told_to_come_back_at_once_for_a_model_that_the_plan_leaves_to
             assert refused.value.retry_at == 5.0
 
     virtual(main)
+
+
+def test_what_a_lease_had_at_once_gives_back_goes_to_whoever_waits(virtual: Any, router: Any) -> None:
+    """A call that was asked for without waiting, and used nothing in the end, frees its tokens at that instant."""
+
+    async def main() -> None:
+        one = router({"a": Limits(tpm=100)})
+        lease = one.route_nowait("t", tokens=100)
+        waiting = asyncio.ensure_future(one.route("t", tokens=100).__aenter__())
+        await asyncio.sleep(1.0)
+        lease.settle(input_tokens=0)
+        (await waiting).settle()
+        assert asyncio.get_running_loop().time() == 1.0
+
+    virtual(main)
