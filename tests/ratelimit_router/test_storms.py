@@ -1,6 +1,7 @@
 """Random routers in random weather: whatever happens, quotas hold, everybody gets an answer, and nothing is left over.
 
-A storm is made from one number, so `storm(number)` plays the same one again.
+A storm is made from one number, so `storm(number)` plays the same one again. This is the older and plainer of two such
+tests, with services and books of its own; `simulation/test_weathered.py` plays more, and looks closer.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ from ratelimit_router.simulation import virtual_time
 WALL = 1_790_035_200.0  # midnight, UTC
 DAY = 86_400.0
 LONGEST_CALL = 90.0
-BATCHES, STORMS = 10, 60
+BATCHES, STORMS = 3, 60
 
 
 @dataclass
