@@ -21,8 +21,8 @@ Beside {peers}.
 _LAB = """## The storm lab
 
 In virtual time, the same on every machine: families of random storms, seeds from 1000 on (tuned on 0 to 49; ours on
-{ours} seeds, the others on {others}, for they take long to play). Makespan over the least that any scheduler could take, as
-geometric mean; in brackets 429s a task. `ratelimit-router storm --list` says what each is.
+{ours} seeds, the others on {others}, for they take long to play). Makespan over the least that any scheduler could
+take, as geometric mean; in brackets 429s a task. `ratelimit-router storm --list` says what each is.
 """
 _STORMS = """## Storms over HTTP
 
