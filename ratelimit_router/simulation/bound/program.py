@@ -112,10 +112,11 @@ class Program:
         columns, left = len(group), np.arange(len(sizes))
         demand = (np.append(group, left), np.arange(columns + len(sizes)))
         idle = csr_array((len(self._rows), len(sizes)))
-        served: Any = csr_array((np.ones(len(demand[0])), demand))
+        served: Any = csr_array((np.ones(len(demand[0])), demand))  # sparse ones are unknown to the stubs of linprog
+        used: Any = hstack([self._matrix, idle])
         solved = linprog(
             np.append(-values[model, group], np.full(len(sizes), unserved)),
-            A_ub=hstack([self._matrix, idle]),
+            A_ub=used,
             b_ub=limits / self._scales,
             A_eq=served,
             b_eq=sizes,
