@@ -74,8 +74,12 @@ def play_all(asked: Iterator[Storm], jobs: int, until: float) -> Iterator[Outcom
     """Each storm's outcome, in the order asked, as long as it is earlier than `until` (time.monotonic)."""
     asked = itertools.takewhile(lambda _: time.monotonic() < until, asked)
     if jobs == 1:
+        level = logging.getLogger("ratelimit_router").level
         hush()
-        yield from map(play_storm, asked)
+        try:
+            yield from map(play_storm, asked)
+        finally:
+            logging.getLogger("ratelimit_router").setLevel(level)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=hush) as pool:
         yield from _in_order(asked, lambda storm: pool.submit(play_storm, storm), 4 * jobs)

@@ -88,6 +88,7 @@ def router_for(
         models=[Model(name, "memory", limits=each) for name, each in limits.items()],
         tiers=[Tier(name, chain) for name, chain in chains.items()],
         providers={"memory": provider},
+        slow_start=None,
         clock=clock,
         wall_clock=clock,
     )
