@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ratelimit_router.cli.soak_play import Outcome, Storm, hush, play_all, storm_scenario, storms
+from ratelimit_router.cli.soak_play import Outcome, Storm, hushed, play_all, storm_scenario, storms
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.simulation.soak import POLICIES, Policy, judge, shrink_failure
 
@@ -135,10 +135,10 @@ def _show_smaller(outcome: Outcome) -> None:
     """The first failure, as small as it gets, as a file that plays it."""
     from ratelimit_router.simulation.scenario_file import dump_scenario  # needs tomli-w
 
-    hush()
     scenario = storm_scenario(outcome.storm)
-    verdict = judge(scenario, outcome.storm.policy)
-    if verdict.breaches:
-        smaller = shrink_failure(scenario, verdict)
+    with hushed():
+        verdict = judge(scenario, outcome.storm.policy)
+        smaller = shrink_failure(scenario, verdict) if verdict.breaches else None
+    if smaller is not None:
         click.echo(f"# Seed {smaller.seed}, {verdict.policy}, as small as it gets (ratelimit-router soak FILE):")
         click.echo(dump_scenario(smaller))

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ from ratelimit_router.simulation.scenario import Scenario
 from ratelimit_router.simulation.soak import Policy, Verdict, judge, judge_again
 from ratelimit_router.simulation.weather import random_scenario
 
-__all__ = ["Outcome", "Storm", "hush", "play_all", "storm_scenario", "storms"]
+__all__ = ["Outcome", "Storm", "hushed", "play_all", "storm_scenario", "storms"]
 
 AGAIN = 10
 """Every so many seeds are played twice."""
@@ -61,6 +62,18 @@ def hush() -> None:
     logging.getLogger("ratelimit_router").setLevel(logging.CRITICAL)
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """The same until the block ends."""
+    log = logging.getLogger("ratelimit_router")
+    level = log.level
+    hush()
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def play_storm(storm: Storm) -> Outcome:
     """Play it here and now."""
     scenario = storm_scenario(storm)
@@ -74,12 +87,8 @@ def play_all(asked: Iterator[Storm], jobs: int, until: float) -> Iterator[Outcom
     """Each storm's outcome, in the order asked, as long as it is earlier than `until` (time.monotonic)."""
     asked = itertools.takewhile(lambda _: time.monotonic() < until, asked)
     if jobs == 1:
-        level = logging.getLogger("ratelimit_router").level
-        hush()
-        try:
+        with hushed():
             yield from map(play_storm, asked)
-        finally:
-            logging.getLogger("ratelimit_router").setLevel(level)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=hush) as pool:
         yield from _in_order(asked, lambda storm: pool.submit(play_storm, storm), 4 * jobs)
