@@ -33,7 +33,7 @@ def ours(*chain: str | tuple[str, ...]) -> Case:
         Model(name, limits=Limits(rpm=rate * 1e6, tpm=1e11, rpd=1e11, concurrency=10_000))
         for name, rate in RATES.items()
     ]
-    router = Router(models=models, tiers=[Tier("hot", chain)])
+    router = Router(models=models, tiers=[Tier("hot", chain)], slow_start=None)  # the first ten seconds are over
     PrometheusMetrics(router, registry=CollectorRegistry())
 
     async def route(times: int) -> None:

@@ -30,7 +30,8 @@ def make_router(refill: str | None) -> Router:
     """Four models of four dimensions each, with metrics."""
     limits = Limits(rpm=WIDE, tpm=WIDE * 100, rpd=WIDE, concurrency=1000, refill=refill)  # type: ignore[arg-type]
     names = ["a", "b", "c", "d"]
-    router = Router(models=[Model(name, limits=limits) for name in names], tiers=[Tier("hot", names)])
+    models = [Model(name, limits=limits) for name in names]
+    router = Router(models=models, tiers=[Tier("hot", names)], slow_start=None)  # the first ten seconds are over
     PrometheusMetrics(router, registry=CollectorRegistry())
     return router
 
