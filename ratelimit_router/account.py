@@ -402,6 +402,7 @@ class Account:
 
     def day_reset(self, quota: str | None, now: float) -> float:
         """When a daily quota is back: at its own reset if it has one, else when the provider's usually are."""
+        self.tell()  # a bucket that looks at the clock has to know first what was spent before
         meter = self.meters.get(quota or "")
         bucket = None if meter is None else meter.bucket
         return bucket.resets_at(now) if isinstance(bucket, CalendarBucket) else self._day_reset(now)

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from ratelimit_router import Limit, Limits, NoCapacity, Router, RouterClosed, RouterError, UnknownTier, Usage
+from ratelimit_router import (
+    Limit,
+    Limits,
+    NoCapacity,
+    RateLimited,
+    Router,
+    RouterClosed,
+    RouterError,
+    UnknownTier,
+    Usage,
+)
 from ratelimit_router.bucket import CalendarBucket
 from ratelimit_router.reasons import Reason
 
@@ -106,6 +116,23 @@ def test_a_guarded_calendar_bucket_corrects_what_counts_in_both_periods() -> Non
     assert bucket.level(61.0) == 2.0
     bucket.correct(-2.0, 60.5)
     assert bucket.level(61.0) == 4.0
+
+
+def test_a_refusal_does_not_move_earlier_calls_into_a_new_period(virtual: Any, router: Any) -> None:
+    """It asks when a daily quota comes back; what was spent before the reset that has passed meanwhile stays there."""
+
+    async def main() -> None:
+        one = router({"a": Limits(rpd=Limit(10, refill="calendar", resets="00:00 UTC"))})
+        until_midnight = 35_200.0
+        await asyncio.sleep(until_midnight - 10.0)
+        for _ in range(4):
+            one.route_nowait("t").settle()
+        lease = one.route_nowait("t")
+        await asyncio.sleep(20.0)
+        lease.fail(RateLimited(1.0, "rpd"))
+        assert one.snapshot().models["a"].quotas["rpd"].remaining == 10
+
+    virtual(main)
 
 
 def test_a_debt_made_within_a_guard_is_over_one_period_later() -> None:
