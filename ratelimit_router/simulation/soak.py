@@ -20,7 +20,7 @@ from ratelimit_router.simulation.services import Services
 from ratelimit_router.simulation.shrinking import shrink
 from ratelimit_router.simulation.virtual_time import Deadlock
 from ratelimit_router.simulation.weather import random_scenario
-from ratelimit_router.simulation.weathered import Weathered
+from ratelimit_router.simulation.weathered import AT_THE_END, Weathered
 
 __all__ = ["POLICIES", "Policy", "Verdict", "judge", "judge_again", "shrink_failure", "weather"]
 
@@ -88,7 +88,7 @@ def judge(scenario: Scenario, policy: Policy) -> Verdict:
         trace=(*run.trace(), *auditor.log),
         tasks=len(run.tasks),
         calls=len(run.calls),
-        unfinished=sum(task.ended > scenario.horizon for task in run.tasks),
+        unfinished=sum(task.ended >= scenario.horizon - AT_THE_END for task in run.tasks),
     )
 
 

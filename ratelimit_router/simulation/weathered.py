@@ -23,9 +23,11 @@ from ratelimit_router.simulation.services import Services
 from ratelimit_router.simulation.weather import random_scenario
 from ratelimit_router.snapshot import RouterSnapshot
 
-__all__ = ["Weathered"]
+__all__ = ["AT_THE_END", "Weathered"]
 
 ATTEMPTS = 5
+AT_THE_END = 1.0
+"""Seconds before the horizon at which everybody is sent home."""
 LONGEST_HOLD = 100.0
 FATAL = (Kind.AUTH, Kind.BILLING, Kind.MODEL_GONE)
 
@@ -46,6 +48,7 @@ class Weathered:
         self._loop = loop = asyncio.get_running_loop()
         self._rng = Random(f"{scenario.seed}/client")
         self._router_ahead = self._wall_ahead = 0.0
+        self._running: dict[int, asyncio.Task[Any]] = {}
         self._dropped: set[asyncio.Task[Any]] = set()
         self._leases: list[Lease] = []
         self._batches: list[Batch] = []
@@ -82,6 +85,7 @@ class Weathered:
             self._at(at, self._set_clocks, 0.0, seconds)
         if mood.closes_at is not None:
             self._at(mood.closes_at, lambda: self.router._dispatcher.close())
+        self._at(self._scenario.horizon - AT_THE_END, self._drop_all)
 
     def _at(self, at: float, what: Callable[..., None], *how: Any) -> None:
         self._loop.call_at(at, self._do, what, *how)
@@ -109,6 +113,7 @@ class Weathered:
         assert me is not None
         if rng.random() < mood.cancels:
             self._loop.call_later(rng.choice((0.0, 1.0, rng.uniform(0.0, 200.0))), self._drop, me)
+        self._running[task.number] = me
         ways = (self._once, self._at_once, self._hold, self._give_back)
         way = rng.choice(ways) if rng.random() < mood.strays else self._attempts
         try:
@@ -122,6 +127,13 @@ class Weathered:
         except Exception as error:
             self._blame(Invariant.ENDS, _unexpected(error))
             raise
+        finally:
+            del self._running[task.number]
+
+    def _drop_all(self) -> None:
+        """Who is not done by now never will be. In order: the loop itself would cancel them in any."""
+        for _, task in sorted(self._running.items()):
+            self._drop(task)
 
     def _drop(self, task: "asyncio.Task[Any]") -> None:
         self._dropped.add(task)

@@ -117,7 +117,10 @@ class ContinuousSpends(Spends):
                 break
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
-        """See `Spends`."""
+        """See `Spends`. What was spent of nothing at all is forgotten, or it is as if all had been."""
+        if not self.rate:
+            self._spends.clear()
+            self._begin = (now, self._begin[1] + self.capacity if self.sure else 0.0, 0.0)
         super().resize(amount, capacity, now)
         self._spends.append(Spend(now, 0.0, None, self.rate))
 
