@@ -24,6 +24,9 @@ __all__ = ["UNITS", "Bucket", "CalendarBucket", "Charge", "ContinuousBucket", "C
 UNITS = ("requests", "input", "output", "total")
 """The order of the amounts in a cost: `cost[bucket.unit]` is what a request costs this bucket."""
 
+ROUNDING = 1e-9
+"""Share of a capacity that nobody is kept waiting for: sums of fractions leave as much behind."""
+
 Cost = tuple[float, float, float, float]
 """What one call costs: requests, input tokens, output tokens, total tokens."""
 
@@ -240,7 +243,7 @@ class RollingBucket:
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
-        return amount <= self.level(now)
+        return amount <= self.level(now) + ROUNDING * self.capacity
 
     def when(self, amount: float, now: float) -> float:
         """See `Bucket`. Over many questions each spend is looked at about once; the rest is O(log n)."""
@@ -250,7 +253,7 @@ class RollingBucket:
             return math.inf
         # Sent as early as possible, the n-th token and the one a capacity further on are exactly one period apart.
         laps = max(math.ceil(amount / self.capacity) - 1, 0) if amount else 0
-        missing = amount - laps * self.capacity - self._room
+        missing = amount - laps * self.capacity - self._room - ROUNDING * self.capacity
         if missing <= 0 or self._first == len(self._amounts):
             return now + laps * self.period
         return max(self._instants[self._bringing(missing)] + self.period, now) + laps * self.period
@@ -263,7 +266,7 @@ class RollingBucket:
         if back > self._first:
             self._add_up(back, math.inf)
             room += self._coming[back - 1] - (self._coming[self._first - 1] if self._first else 0.0)
-        return max(laps * self.capacity + min(room, self.capacity), 0.0)
+        return laps * self.capacity + max(min(room, self.capacity), 0.0)
 
     def _bringing(self, missing: float) -> int:
         """The spend that brings the last of `missing` when it comes back."""
@@ -374,7 +377,7 @@ class CalendarBucket:
 
     def fits(self, amount: float, now: float) -> bool:
         """See `Bucket`."""
-        return amount <= self.level(now)
+        return amount <= self.level(now) + ROUNDING * self.capacity
 
     def when(self, amount: float, now: float) -> float:
         """See `Bucket`."""
@@ -431,7 +434,7 @@ class CalendarBucket:
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
-        self._room += capacity - self.capacity
+        self._room = min(self._room + capacity - self.capacity, capacity)
         self.capacity = capacity
 
     def postpone(self, seconds: float) -> None:

@@ -18,7 +18,7 @@ from ratelimit_router import (
     UnknownTier,
     Usage,
 )
-from ratelimit_router.bucket import CalendarBucket
+from ratelimit_router.bucket import CalendarBucket, make_bucket
 from ratelimit_router.reasons import Reason
 
 
@@ -133,6 +133,28 @@ def test_a_refusal_does_not_move_earlier_calls_into_a_new_period(virtual: Any, r
         assert one.snapshot().models["a"].quotas["rpd"].remaining == 10
 
     virtual(main)
+
+
+@pytest.mark.parametrize("refill", ["rolling", "calendar"])
+def test_fractions_leave_nobody_waiting_for_what_they_round_to(refill: Any) -> None:
+    """A capacity that was learned is no whole number: all of it is there again when all was given back."""
+    (quota,) = Limits(output_tpm=Limit(112.62, refill=refill)).quotas()
+    bucket = make_bucket(quota, 0.0, lambda now: (now // 60.0 + 1) * 60.0)
+    for amount in (3_603.0, 899.0):
+        bucket.spend(amount, 1.0)
+        bucket.correct(-amount, 1.0)
+    bucket.resize(5_631.0 * 0.02, 5_631.0 * 0.02, 1.0)
+    assert bucket.when(bucket.capacity, 2.0) == 2.0
+    assert bucket.level(2.0) <= bucket.capacity
+
+
+def test_a_debt_of_a_rolling_quota_is_back_a_period_later() -> None:
+    """As much can be spent until then as if there had been none."""
+    (quota,) = Limits(rpm=Limit(64, refill="rolling")).quotas()
+    bucket = make_bucket(quota, 0.0, lambda now: now)
+    bucket.spend(65.0, 0.0)
+    assert bucket.when(64.0, 0.0) == 60.0
+    assert (bucket.supply(0.0, 59.0), bucket.supply(0.0, 60.0)) == (0.0, 64.0)
 
 
 def test_a_debt_made_within_a_guard_is_over_one_period_later() -> None:
