@@ -151,7 +151,9 @@ class Auditor:
 
     def serves(self, waiter: Waiter, candidate: Candidate, now: float) -> None:
         """Somebody in line is about to be granted a lease."""
-        self._blame(self._waiting.serves(waiter, candidate, now, lambda one, free: self._must(one, free, now)), now)
+        ends = self._core.queue.plan_ends
+        found = self._waiting.serves(waiter, candidate, now, lambda one, free: self._must(one, free, now), ends)
+        self._blame(found, now)
         self._waiting.gone(waiter)
 
     def overtakes(self, tier: str, now: float) -> None:

@@ -39,6 +39,7 @@ class BelievedQuota:
         self.meter = meter
         self.quota: Quota = meter.quota
         self.learned: Learned | None = None
+        self._late = guard
         self._mark, self._guard = meter._mark, 0.0
         self.unit = UNITS.index(meter.quota.unit)
         self.ceiling = meter.quota.capacity
@@ -69,7 +70,7 @@ class BelievedQuota:
         rate = self.meter.learned.amount(self.quota.amount) / self.quota.period
         spends = self.sure.pacer or self.sure.whole
         if (excess := spends.left(now) + rate * (until - now) - amount) > 0:
-            spends.spend(None, excess + 2.0 * EPSILON * rate, now)
+            spends.spend(None, excess + (self._late + 2.0 * EPSILON) * rate, now)
 
     def _apply(self, now: float) -> None:
         quota, learned = self.quota, self.meter.learned

@@ -31,8 +31,10 @@ class Door:
         cooldown = self._cooldown
         if cooldown.state is State.CLOSED:
             return False
+        if cooldown.until > now - EPSILON:
+            return False
         if cooldown.state is State.COOLING:
-            return cooldown.until <= now - EPSILON
+            return True
         unanswered = cooldown._unanswered
         if len(unanswered) < cooldown.window:
             return True

@@ -1,5 +1,6 @@
 """Who waits, in the order in which they came, and whether they are served in it."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -43,8 +44,10 @@ class Waiting:
 
     # -- serving -------------------------------------------------------------------------------------------------------
 
-    def serves(self, waiter: Waiter, candidate: Candidate, now: float, must: MustServe) -> Found:
-        """It is about to get that model."""
+    def serves(
+        self, waiter: Waiter, candidate: Candidate, now: float, must: MustServe, plan_ends: float = -math.inf
+    ) -> Found:
+        """It is about to get that model. A plan keeps it from those who can wait until `plan_ends`."""
         line, lane = waiter.line.name, self._lanes.get(waiter)
         if lane is None:
             yield Invariant.WAITERS, f"a request of {line} is served that does not wait"
@@ -54,7 +57,8 @@ class Waiting:
         if candidate.depth > lane:
             yield Invariant.ORDER, f"a request of {line} that waits for step {lane} gets step {candidate.depth}"
         for other in self:
-            if other is not waiter and self._goes_before(other, waiter, candidate):
+            may = candidate.share > 0 or other.deadline < plan_ends
+            if other is not waiter and may and self._goes_before(other, waiter, candidate):
                 yield (
                     Invariant.ORDER,
                     f"a request of {line} overtakes an earlier one on the way to {candidate.model.name}",
