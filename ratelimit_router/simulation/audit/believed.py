@@ -69,8 +69,9 @@ class BelievedQuota:
         """The service's bucket is empty, and will have room for so much then."""
         rate = self.meter.learned.amount(self.quota.amount) / self.quota.period
         spends = self.sure.pacer or self.sure.whole
-        if (excess := spends.left(now) + rate * (until - now) - amount) > 0:
-            spends.spend(None, excess + (self._late + 2.0 * EPSILON) * rate, now)
+        late = self._late + 2.0 * EPSILON
+        if (excess := spends.left(now) + rate * (until - now + late) - amount) > 0:
+            spends.spend(None, excess, now)
 
     def _apply(self, now: float) -> None:
         quota, learned = self.quota, self.meter.learned
