@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RouterClosed,
         RouterError,
         RouteTimeout,
+        StoreUnavailable,
         UnknownTier,
     )
     from ratelimit_router.lease import Lease
@@ -99,6 +100,7 @@ __all__ = [
     "RouterError",
     "RouterSnapshot",
     "Skipped",
+    "StoreUnavailable",
     "Tier",
     "TierSnapshot",
     "UnknownTier",
@@ -127,6 +129,7 @@ _HOMES = {
         "RequestTooLarge",
         "RouterClosed",
         "RouterError",
+        "StoreUnavailable",
         "RouteTimeout",
         "UnknownTier",
     ),

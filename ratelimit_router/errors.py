@@ -4,6 +4,7 @@ RouterError
 ├── ConfigError (ValueError)            a value that cannot work; names the file and the key
 ├── UnknownTier (LookupError)           no tier of that name
 ├── RouterClosed                        the router was closed while, or before, it was asked
+├── StoreUnavailable                    the shared store does not answer, and nothing is spent unseen
 ├── RequestTooLarge                     larger than a bucket's capacity on every step of the chain
 ├── NoCapacity                          nothing is free: `retry_at`, `reasons`
 │   ├── RouteTimeout (TimeoutError)     nothing is free before the caller's deadline
@@ -47,6 +48,7 @@ __all__ = [
     "RouteTimeout",
     "RouterClosed",
     "RouterError",
+    "StoreUnavailable",
     "UnknownTier",
 ]
 
@@ -92,6 +94,19 @@ class RouterClosed(RouterError):
 
     def __init__(self) -> None:
         super().__init__("the router is closed")
+
+
+class StoreUnavailable(RouterError):
+    """The shared store cannot be reached, or did not answer in time; what it was asked may have happened or not.
+
+    `store`: which one, without a password. `detail`: what went wrong, in a few words.
+    """
+
+    def __init__(self, store: str, detail: str):
+        self.store, self.detail = store, detail
+        super().__init__(
+            f"the store {store} is not available ({detail}): nothing is spent without it; start it, or see `outage`"
+        )
 
 
 class RequestTooLarge(RouterError):

@@ -1,0 +1,482 @@
+"""The book of a shared store: who may spend what, when, decided in whole microseconds over pages that somebody keeps.
+
+This is the decision that `selection`, `account` and `bucket` take in one process, with what several processes need:
+
+- Whoever cannot be served at once is *booked*: charged now, for the instant at which the quota will be back. Nobody
+  asks twice for one lease, nobody polls, and processes are served in the order in which they asked.
+- Whatever comes back before it was expected is offered to whoever asked for it first, and to nobody else.
+- A lease expires unless it is renewed: what a process that died had in flight comes back. What it spent does not.
+- After a cooldown there is one probe for all processes; the next call waits for its verdict.
+- An account of which nothing is known is empty, not full, as of the instant at which the store was begun.
+
+`admit.lua` says the same in the language of Redis; one contract suite and one state machine drive both.
+
+What it does badly: a booking is moved up only when something was given back, not when a limit grows.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ratelimit_router.stores.gauges import Calendar, Continuous, Window
+from ratelimit_router.stores.pages import COOLED, OPEN, PROBING, Account, Pages
+from ratelimit_router.stores.terms import (
+    NEVER,
+    NOTHING,
+    Amounts,
+    Answer,
+    Ask,
+    Change,
+    Denial,
+    End,
+    Grant,
+    Incident,
+    Kind,
+    Lesson,
+    Offer,
+    Page,
+    Ration,
+    Record,
+    Terms,
+    Want,
+    Why,
+)
+
+__all__ = ["Book"]
+
+FURTHEST = 120_000_000
+"""No booking is further ahead: whoever has to wait longer asks again."""
+GRACE = 15_000_000
+"""How long after a store has begun a limit of calls in flight waits for processes to tell of theirs."""
+REMEMBERED = 600_000_000
+"""How long after its expiry a lease is remembered at the least: its end may be reported late."""
+
+
+class Book:
+    """One act at `now`: call one of its methods, once, and keep what `change` says for everybody to know."""
+
+    def __init__(self, pages: Pages, now: int):
+        self._pages, self._now = pages, now
+        self._accounts: dict[str, Account] = {}  # those that this act has looked at
+        self._changed: set[str] = set()
+        self._told: dict[str, None] = {}
+        self._wake: dict[str, None] = {}
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def admit(self, ask: Ask) -> Answer:
+        """Serve the first of the wants that can be, in order, and book the next. See `Ask` and `Answer`."""
+        now = self._now
+        offers = [offer for step in ask.steps for offer in step]
+        terms = {one.name: one for offer in offers for one in offer.accounts}
+        if any(_is_stale(ration, now) for one in terms.values() for ration in one.rations):
+            return Answer(now=now, stale=True)
+        self._expire()
+        self._end_all(ask.ends)
+        if ask.instead and (booked := self._pages.lease(ask.instead)) is not None and booked.at > now:
+            self._end(booked, NOTHING)
+        for one in terms.values():
+            self._catch_up(one)
+        grants: list[Grant] = []
+        denials: list[Denial] = []
+        for want in ask.wants:
+            if (known := self._pages.lease(want.lease)) is not None:
+                grants.append(_again(known, offers))
+                continue
+            found = [self._when(offer, want.cost) for offer in offers]
+            index = self._choose(ask.steps, found)
+            if (at := found[index].at) > now:
+                denials = found
+                if at <= now + FURTHEST and self._is_bookable(offers[index], at):
+                    grants.append(self._grant(ask, want, index, offers[index], at))
+                break
+            grants.append(self._grant(ask, want, index, offers[index], now))
+        self._stand_in_line(ask.line, denials)
+        self._wake.pop(ask.line, None)
+        self._finish()
+        return Answer(now=now, grants=tuple(grants), denials=tuple(denials))
+
+    def _when(self, offer: Offer, cost: Amounts) -> Denial:
+        """When a call may start here, and what it waits for until then (nothing, if that is `now`)."""
+        return max((self._when_alone(terms, cost) for terms in offer.accounts), key=lambda one: one.at)
+
+    def _when_alone(self, terms: Terms, cost: Amounts) -> Denial:
+        account, name = self._account(terms.name), terms.name
+        if terms.concurrency and account.running >= terms.concurrency:
+            return Denial(at=NEVER, why=Why.CONCURRENCY, account=name, quota="concurrency")
+        latest = Denial(at=self._now, why=Why.QUOTA, account=name)
+        if terms.concurrency and account.born:  # whoever has calls in flight may not have said so yet
+            latest = Denial(at=max(account.born + GRACE, self._now), why=Why.CONCURRENCY, account=name)
+        if account.state != OPEN and account.until > latest.at:
+            latest = Denial(at=account.until, why=Why.COOLING if account.state == COOLED else Why.PROBING, account=name)
+        for ration in terms.rations:
+            amount, (_, capacity, ceiling) = cost[ration.unit], _limits(account, ration)
+            if amount > ceiling:
+                return Denial(at=NEVER, why=Why.TOO_LARGE, account=name, quota=ration.name)
+            at = self._free_at(account, name, ration, min(amount, capacity)) if amount else self._now
+            if at > latest.at:
+                latest = Denial(at=at, why=Why.QUOTA, account=name, quota=ration.name)
+        return latest
+
+    def _free_at(self, account: Account, name: str, ration: Ration, amount: int) -> int:
+        """The earliest instant at which so much of a quota is there."""
+        now, (rate, capacity, _) = self._now, _limits(account, ration)
+        if rate <= 0 or capacity <= 0:
+            return NEVER
+        if ration.kind is Kind.CONTINUOUS:
+            return account.continuous[ration.name].when(amount, capacity, ration.guard, now)
+        if ration.kind is Kind.CALENDAR:
+            calendar = account.calendars[ration.name]
+            return now if calendar.used + amount <= capacity else calendar.closes + ration.guard
+        period = ration.period + ration.guard
+        window = account.windows[period]
+        free = max(account.born + period if account.born else now, now)
+        missing = window.used[ration.unit] + amount - capacity
+        if missing > 0:
+            for at, _, cost in self._pages.charges(name, window.tail):
+                missing -= cost[ration.unit]
+                if missing <= 0:
+                    return max(at + period, free)
+        return free
+
+    def _choose(self, steps: Sequence[Sequence[Offer]], found: Sequence[Denial]) -> int:
+        """The first step that is free, and of its equals the one with the most headroom; else whichever is next."""
+        first = 0
+        for step in steps:
+            free = [
+                (*self._used(offer), index) for index, offer in enumerate(step, first) if found[index].at <= self._now
+            ]
+            if free:
+                return min(free)[-1]
+            first += len(step)
+        return min(range(len(found)), key=lambda index: found[index].at)
+
+    def _used(self, offer: Offer) -> tuple[float, int]:
+        """The share of its tightest limit that is used, and when it was chosen last."""
+        most = 0.0
+        for terms in offer.accounts:
+            account = self._account(terms.name)
+            shares = [self._share(account, ration) for ration in terms.rations]
+            if terms.concurrency:
+                shares.append(account.running / terms.concurrency)
+            most = max(most, *shares) if shares else most
+        return most, self._account(offer.accounts[0].name).last
+
+    def _share(self, account: Account, ration: Ration) -> float:
+        _, capacity, _ = _limits(account, ration)
+        if capacity <= 0:
+            return 1.0
+        if ration.kind is Kind.CONTINUOUS:
+            one = account.continuous[ration.name]
+            return max(one.full_at - self._now, 0) / one.interval / capacity
+        if ration.kind is Kind.CALENDAR:
+            return account.calendars[ration.name].used / capacity
+        return account.windows[ration.period + ration.guard].used[ration.unit] / capacity
+
+    def _is_bookable(self, offer: Offer, at: int) -> bool:
+        """Whether what is known now still holds at that instant: no reset lies between, no verdict is awaited."""
+        if any(self._account(terms.name).state == PROBING for terms in offer.accounts):
+            return False
+        return all(
+            at < self._account(terms.name).calendars[ration.name].closes
+            for terms in offer.accounts
+            for ration in terms.rations
+            if ration.kind is Kind.CALENDAR
+        )
+
+    def _stand_in_line(self, line: str, denials: Iterable[Denial]) -> None:
+        """Whoever was not served is woken when something comes back, in the order in which they asked."""
+        wanted = {one.account for one in denials if one.why is not Why.TOO_LARGE}
+        for name, account in self._accounts.items():
+            if (line in account.waiting) != (name in wanted):
+                (account.waiting.append if name in wanted else account.waiting.remove)(line)
+                self._changed.add(name)
+
+    # -- charging ------------------------------------------------------------------------------------------------------
+
+    def _grant(self, ask: Ask, want: Want, index: int, offer: Offer, at: int) -> Grant:
+        names = tuple(terms.name for terms in offer.accounts)
+        epochs = tuple(self._account(name).epoch for name in names)
+        record = Record(
+            lease=want.lease,
+            line=ask.line,
+            accounts=names,
+            epochs=epochs,
+            at=at,
+            cost=want.cost,
+            expires=at + ask.lasts,
+        )
+        self._charge(record)
+        for name in names:
+            account = self._account(name)
+            if account.state != OPEN:
+                account.state, account.until = PROBING, at + account.verdict
+        return Grant(lease=want.lease, offer=index, at=at, epochs=epochs)
+
+    def _charge(self, record: Record) -> None:
+        for name in record.accounts:
+            account = self._account(name)
+            self._pages.charge(name, record.at, record.lease, record.cost)
+            for gauge in account.gauges:
+                gauge.spend(record.cost, record.at)
+            account.last = max(account.last, record.at)
+            account.running += record.running
+            self._changed.add(name)
+        self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        longest = max((period for name in record.accounts for period in self._account(name).windows), default=0)
+        self._pages.keep(record, record.expires + max(longest, REMEMBERED))
+
+    def _catch_up(self, terms: Terms) -> None:
+        """Have a gauge for every ration, as it is at `now`."""
+        account, now = self._account(terms.name), self._now
+        if account.state == PROBING and account.until <= now and account.silence:
+            account.state, account.until = OPEN, 0  # nothing was heard of the probe: it was accepted
+        for ration in terms.rations:
+            rate, capacity, _ = _limits(account, ration)
+            if ration.kind is Kind.ROLLING:
+                self._turn(account, terms.name, ration.period + ration.guard)
+            elif ration.kind is Kind.CALENDAR:
+                calendar = account.calendars.get(ration.name)
+                if calendar is None:
+                    spent = ration.ceiling if account.lost and account.born >= ration.opens else 0
+                    calendar = Calendar(ration.unit, ration.opens, ration.closes, ration.guard, used=spent)
+                    account.calendars[ration.name] = calendar
+                calendar.turn(ration, now)
+            elif rate > 0:
+                interval = ration.period / rate
+                one = account.continuous.get(ration.name)
+                if one is None:
+                    full_at = account.born + int(capacity * interval) + 1 if account.born else 0
+                    one = account.continuous[ration.name] = Continuous(ration.unit, interval, full_at)
+                one.refit(interval, now)
+
+    def _turn(self, account: Account, name: str, period: int) -> None:
+        """Take out of a window what is back."""
+        window, back = account.windows.get(period), self._now - period
+        if window is None:
+            window = account.windows[period] = Window(tail=back)
+            for at, _, cost in self._pages.charges(name, back):
+                window.spend(cost, at)
+        elif window.next <= back:
+            following = NEVER
+            for at, _, cost in self._pages.charges(name, window.tail):
+                if at > back:
+                    following = at
+                    break
+                window.used = [used - amount for used, amount in zip(window.used, cost, strict=True)]
+            window.tail, window.next = back, following
+        window.seen = self._now
+
+    # -- afterwards ----------------------------------------------------------------------------------------------------
+
+    def end(self, ends: Iterable[End]) -> None:
+        """Calls are over. A lease that is not known, or was ended before, is left alone."""
+        self._end_all(ends)
+        self._finish()
+
+    def _end_all(self, ends: Iterable[End]) -> None:
+        for one in ends:
+            record = self._pages.lease(one.lease)
+            if record is None or record.ended:
+                continue
+            for name, epoch in zip(record.accounts, record.epochs, strict=True):
+                account = self._account(name)
+                if account.state == PROBING and account.epoch == epoch:
+                    self._judge(name, account, record, one)
+            self._end(record, record.cost if one.cost is None else one.cost)
+
+    def _judge(self, name: str, account: Account, record: Record, end: End) -> None:
+        """A call ended that may have been the probe."""
+        if end.cost == NOTHING:
+            account.state, account.until = COOLED, min(account.until, max(self._now, record.at))
+        elif end.answered:
+            account.state, account.until = OPEN, 0
+            self._tell(name)
+        while account.waiting:
+            self._wake_next(account)
+        self._changed.add(name)
+
+    def _end(self, record: Record, cost: Amounts) -> None:
+        """Replace what a lease was charged by what it really cost, and free its place."""
+        for name in record.accounts:
+            account = self._account(name)
+            if cost != record.cost:
+                self._correct(name, account, record, cost)
+            if record.running:
+                self._free_place(account)
+            self._changed.add(name)
+        record.cost, record.running, record.ended = cost, False, True
+        self._keep(record)
+
+    def _correct(self, name: str, account: Account, record: Record, cost: Amounts) -> None:
+        requests, inputs, outputs, total = (new - old for new, old in zip(cost, record.cost, strict=True))
+        for gauge in account.gauges:
+            gauge.correct((requests, inputs, outputs, total), record.at)
+        if cost == NOTHING:
+            self._pages.discharge(name, record.at, record.lease)
+        else:
+            self._pages.recharge(name, record.at, record.lease, cost)
+        if min(requests, inputs, outputs, total) < 0:
+            self._wake_next(account)
+
+    def _free_place(self, account: Account) -> None:
+        account.running -= 1
+        self._wake_next(account)
+
+    def _wake_next(self, account: Account) -> None:
+        """Something came back: whoever asked first for it is to ask again, and stands in line again then."""
+        if account.waiting:
+            self._wake[account.waiting.pop(0)] = None
+
+    def _expire(self) -> None:
+        """What a process that died had in flight is in flight no more. What it spent stays spent."""
+        for record in self._pages.overdue(self._now):
+            for name in record.accounts:
+                self._free_place(self._account(name))
+                self._changed.add(name)
+            record.running = False
+            self._keep(record)
+
+    def renew(self, leases: Iterable[str], lasts: int) -> tuple[str, ...]:
+        """Calls are still in flight. Those that are not known (any more) are returned: they have to be restated."""
+        lost = []
+        for lease in leases:
+            record = self._pages.lease(lease)
+            if record is None:
+                lost.append(lease)
+            elif not record.ended:
+                self._run(record, lasts)
+        self._expire()
+        self._finish()
+        return tuple(lost)
+
+    def _run(self, record: Record, lasts: int) -> None:
+        for name in record.accounts if not record.running else ():  # it had expired, too early
+            self._account(name).running += 1
+            self._changed.add(name)
+        record.running, record.expires = True, max(self._now, record.at) + lasts
+        self._keep(record)
+
+    def restate(self, records: Iterable[Record]) -> None:
+        """Leases that this store may have lost, or was never told of: those that it does not know are charged."""
+        for record in records:
+            if self._pages.lease(record.lease) is not None:
+                continue
+            for name in record.accounts:
+                account = self._account(name)
+                self._pages.charge(name, record.at, record.lease, record.cost)
+                for gauge in account.gauges:
+                    gauge.correct(record.cost, record.at)
+                account.running += record.running
+                self._changed.add(name)
+            self._keep(record)
+        self._finish()
+
+    # -- cooldowns, and what was learned -------------------------------------------------------------------------------
+
+    def cool(self, found: Incident) -> Page:
+        """A call was rejected. The account as it is now: others may have reported the same incident before."""
+        account = self._account(found.account)
+        until = min(self._now + found.lasts, NEVER)
+        if found.epoch == account.epoch:
+            account.epoch += 1
+            account.until = max(account.until, until) if account.state == COOLED else until
+        elif found.extends and account.state != OPEN and until > account.until:
+            account.until = until
+        else:
+            return self._page(found.account)
+        account.state, account.verdict, account.silence, account.note = COOLED, found.verdict, found.silence, found.note
+        self._cancel_booked(found.account)
+        self._tell(found.account)
+        self._finish()
+        return self._page(found.account)
+
+    def _cancel_booked(self, name: str) -> None:
+        """Whoever was to call a closed account has to ask again."""
+        for _, lease, _ in list(self._pages.charges(name, self._now)):
+            record = self._pages.lease(lease)
+            if record is not None and record.running:
+                self._end(record, NOTHING)
+                self._wake[record.line] = None
+
+    def reopen(self, names: Iterable[str]) -> None:
+        """The operator has changed something: a closed account is tried again, with a probe."""
+        for name in names:
+            account = self._account(name)
+            if account.state != OPEN:
+                account.state, account.until = COOLED, self._now
+                self._tell(name)
+        self._finish()
+
+    def teach(self, lesson: Lesson) -> Lesson:
+        """What was learned of a quota. The lesson that stands: another one, if that came first."""
+        account = self._account(lesson.account)
+        known = account.lessons.get(lesson.quota)
+        if known is not None and known.version != lesson.version:
+            return known
+        stands = account.lessons[lesson.quota] = replace(lesson, version=lesson.version + 1)
+        self._tell(lesson.account)
+        self._finish()
+        return stands
+
+    def look(self, names: Iterable[str]) -> tuple[Page, ...]:
+        """What is known of these accounts. Nothing changes."""
+        return tuple(self._page(name) for name in names)
+
+    def _page(self, name: str) -> Page:
+        account = self._account(name)
+        return Page(
+            name=name,
+            now=self._now,
+            epoch=account.epoch,
+            until=account.until if account.state != OPEN else 0,
+            note=account.note,
+            running=account.running,
+            charges=tuple((at, cost) for at, _, cost in self._pages.charges(name, 0)),
+            continuous=tuple((quota, one.full_at) for quota, one in account.continuous.items()),
+            calendar=tuple((quota, one.opens, one.used) for quota, one in account.calendars.items()),
+            lessons=tuple(account.lessons.values()),
+        )
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+
+    @property
+    def change(self) -> Change:
+        """What others should know of this act."""
+        return Change(wake=tuple(self._wake), accounts=tuple(self._told))
+
+    def _account(self, name: str) -> Account:
+        if (account := self._accounts.get(name)) is None:
+            account = self._accounts[name] = self._pages.account(name)
+        return account
+
+    def _tell(self, name: str) -> None:
+        self._told[name] = None
+        self._changed.add(name)
+
+    def _finish(self) -> None:
+        for name in sorted(self._changed):
+            account = self._accounts[name]
+            for period in [one for one, window in account.windows.items() if window.seen + one < self._now]:
+                del account.windows[period]  # no router has asked for it for a whole period
+            self._pages.forget(name, self._now - max(account.windows, default=0))
+            self._pages.put(name, account)
+
+
+def _is_stale(ration: Ration, now: int) -> bool:
+    return ration.kind is Kind.CALENDAR and not ration.opens <= now < ration.closes
+
+
+def _limits(account: Account, ration: Ration) -> tuple[int, int, int]:
+    """Amount a period, capacity and ceiling: as the asker knows them, and as others have learned them."""
+    lesson = account.lessons.get(ration.name)
+    if lesson is None or not lesson.amount:
+        return ration.amount, ration.capacity, ration.ceiling
+    return min(ration.amount, lesson.amount), min(ration.capacity, lesson.capacity), ration.ceiling
+
+
+def _again(record: Record, offers: Sequence[Offer]) -> Grant:
+    """A lease that was granted before, to somebody who has not heard of it."""
+    names = [tuple(terms.name for terms in offer.accounts) for offer in offers]
+    return Grant(lease=record.lease, offer=names.index(record.accounts), at=record.at, epochs=record.epochs)
