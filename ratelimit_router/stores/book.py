@@ -77,23 +77,25 @@ class Book:
         for one in terms.values():
             self._catch_up(one)
         grants: list[Grant] = []
-        denials: list[Denial] = []
+        found: list[Denial] = []
+        served = True
         for want in ask.wants:
             if (known := self._pages.lease(want.lease)) is not None:
                 grants.append(_again(known, offers))
                 continue
             found = [self._when(offer, want.cost) for offer in offers]
             index = self._choose(ask.steps, found)
-            if (at := found[index].at) > now:
-                denials = found
-                if at <= now + FURTHEST and self._is_bookable(offers[index], at):
-                    grants.append(self._grant(ask, want, index, offers[index], at))
+            at = found[index].at
+            served = at <= now
+            if served or (at - now <= min(want.within, FURTHEST) and self._is_bookable(offers[index], at)):
+                grants.append(self._grant(ask, want, index, offers[index], max(at, now)))
+            if not served:
                 break
-            grants.append(self._grant(ask, want, index, offers[index], now))
-        self._stand_in_line(ask.line, denials)
+            found = found[:index]
+        self._stand_in_line(ask.line, () if served else found)
         self._wake.pop(ask.line, None)
         self._finish()
-        return Answer(now=now, grants=tuple(grants), denials=tuple(denials))
+        return Answer(now=now, grants=tuple(grants), denials=tuple(found))
 
     def _when(self, offer: Offer, cost: Amounts) -> Denial:
         """When a call may start here, and what it waits for until then (nothing, if that is `now`)."""

@@ -95,10 +95,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """One request. `lease`: the id that its lease will have; asking again with the same id charges once."""
+    """One request. `lease`: the id that its lease will have; asking again with the same id charges once.
+
+    `within`: a booking is of use that is no further ahead (0: none is).
+    """
 
     lease: str
     cost: Amounts
+    within: int = NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +161,8 @@ class Denial:
 class Answer:
     """Who was served: the first of the wants, in order. The last grant may be a booking.
 
-    `denials`: for every offer, as it was for the first want that could not be served at once; empty if all were.
+    `denials`: of the last want that was looked at: for every offer if it could not be served at once, else for those
+    before the one that it got.
     `stale`: a calendar window was not the present one: nothing was done; ask again with those that hold at `now`.
     """
 
