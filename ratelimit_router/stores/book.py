@@ -58,6 +58,7 @@ class Book:
         self._pages, self._now = pages, now
         self._accounts: dict[str, Account] = {}  # those that this act has looked at
         self._changed: set[str] = set()
+        self._asked: set[str] = set()  # those that it had a gauge made for every ration of
         self._told: dict[str, None] = {}
         self._wake: dict[str, None] = {}
 
@@ -73,17 +74,23 @@ class Book:
         self._expire()
         self._end_all(ask.ends)
         if ask.instead and (booked := self._pages.lease(ask.instead)) is not None and booked.at > now:
-            self._end(booked, NOTHING)
+            self._end_all((End(lease=ask.instead, cost=NOTHING),))
         for one in terms.values():
             self._catch_up(one)
         grants: list[Grant] = []
         found: list[Denial] = []
         served = True
         for want in ask.wants:
-            if (known := self._pages.lease(want.lease)) is not None:
-                grants.append(_again(known, offers))
+            known = self._pages.lease(want.lease)
+            if known is not None and (known.ended or known.at <= now):
+                if not known.ended:
+                    grants.append(_again(known, offers))
                 continue
             found = [self._when(offer, want.cost) for offer in offers]
+            if known is not None:  # a booking: it stays the last, and in line
+                grants.append(_again(known, offers))
+                served = False
+                break
             index = self._choose(ask.steps, found)
             at = found[index].at
             served = at <= now
@@ -164,8 +171,8 @@ class Book:
         return most, self._account(offer.accounts[0].name).last
 
     def _share(self, account: Account, ration: Ration) -> float:
-        _, capacity, _ = _limits(account, ration)
-        if capacity <= 0:
+        rate, capacity, _ = _limits(account, ration)
+        if rate <= 0 or capacity <= 0:
             return 1.0
         if ration.kind is Kind.CONTINUOUS:
             one = account.continuous[ration.name]
@@ -232,6 +239,7 @@ class Book:
     def _catch_up(self, terms: Terms) -> None:
         """Have a gauge for every ration, as it is at `now`."""
         account, now = self._account(terms.name), self._now
+        self._asked.add(terms.name)
         if account.state == PROBING and account.until <= now and account.silence:
             account.state, account.until = OPEN, 0  # nothing was heard of the probe: it was accepted
         for ration in terms.rations:
@@ -244,6 +252,7 @@ class Book:
                     spent = ration.ceiling if account.lost and account.born >= ration.opens else 0
                     calendar = Calendar(ration.unit, ration.opens, ration.closes, ration.guard, used=spent)
                     account.calendars[ration.name] = calendar
+                    self._replay(terms.name, calendar, account.born if spent else ration.opens - 1)
                 calendar.turn(ration, now)
             elif rate > 0:
                 interval = ration.period / rate
@@ -251,7 +260,13 @@ class Book:
                 if one is None:
                     full_at = account.born + int(capacity * interval) + 1 if account.born else 0
                     one = account.continuous[ration.name] = Continuous(ration.unit, interval, full_at)
+                    self._replay(terms.name, one, account.born)
                 one.refit(interval, now)
+
+    def _replay(self, name: str, gauge: Continuous | Calendar, after: int) -> None:
+        """Tell a new gauge what is still kept of the charges after that instant."""
+        for at, _, cost in self._pages.charges(name, after):
+            gauge.spend(cost, at)
 
     def _turn(self, account: Account, name: str, period: int) -> None:
         """Take out of a window what is back."""
@@ -282,27 +297,14 @@ class Book:
             record = self._pages.lease(one.lease)
             if record is None or record.ended:
                 continue
-            for name, epoch in zip(record.accounts, record.epochs, strict=True):
-                account = self._account(name)
-                if account.state == PROBING and account.epoch == epoch:
-                    self._judge(name, account, record, one)
-            self._end(record, record.cost if one.cost is None else one.cost)
+            self._end(record, record.cost if one.cost is None else one.cost, answered=one.answered)
 
-    def _judge(self, name: str, account: Account, record: Record, end: End) -> None:
-        """A call ended that may have been the probe."""
-        if end.cost == NOTHING:
-            account.state, account.until = COOLED, min(account.until, max(self._now, record.at))
-        elif end.answered:
-            account.state, account.until = OPEN, 0
-            self._tell(name)
-        while account.waiting:
-            self._wake_next(account)
-        self._changed.add(name)
-
-    def _end(self, record: Record, cost: Amounts) -> None:
+    def _end(self, record: Record, cost: Amounts, *, answered: bool) -> None:
         """Replace what a lease was charged by what it really cost, and free its place."""
-        for name in record.accounts:
+        for name, epoch in zip(record.accounts, record.epochs, strict=True):
             account = self._account(name)
+            if account.state == PROBING and account.epoch == epoch:
+                self._judge(name, account, record, None if cost == NOTHING else answered)
             if cost != record.cost:
                 self._correct(name, account, record, cost)
             if record.running:
@@ -310,6 +312,16 @@ class Book:
             self._changed.add(name)
         record.cost, record.running, record.ended = cost, False, True
         self._keep(record)
+
+    def _judge(self, name: str, account: Account, record: Record, answered: bool | None) -> None:
+        """A call ended that may have been the probe (None: it was never made)."""
+        if answered is None:
+            account.state, account.until = COOLED, min(account.until, max(self._now, record.at))
+        elif answered:
+            account.state, account.until = OPEN, 0
+            self._tell(name)
+        while account.waiting:
+            self._wake_next(account)
 
     def _correct(self, name: str, account: Account, record: Record, cost: Amounts) -> None:
         requests, inputs, outputs, total = (new - old for new, old in zip(cost, record.cost, strict=True))
@@ -381,8 +393,8 @@ class Book:
         """A call was rejected. The account as it is now: others may have reported the same incident before."""
         account = self._account(found.account)
         until = min(self._now + found.lasts, NEVER)
-        if found.epoch == account.epoch:
-            account.epoch += 1
+        if found.epoch >= account.epoch:  # later: this store has forgotten a cooldown
+            account.epoch = found.epoch + 1
             account.until = max(account.until, until) if account.state == COOLED else until
         elif found.extends and account.state != OPEN and until > account.until:
             account.until = until
@@ -399,7 +411,7 @@ class Book:
         for _, lease, _ in list(self._pages.charges(name, self._now)):
             record = self._pages.lease(lease)
             if record is not None and record.running:
-                self._end(record, NOTHING)
+                self._end(record, NOTHING, answered=False)
                 self._wake[record.line] = None
 
     def reopen(self, names: Iterable[str]) -> None:
@@ -460,10 +472,15 @@ class Book:
     def _finish(self) -> None:
         for name in sorted(self._changed):
             account = self._accounts[name]
-            for period in [one for one, window in account.windows.items() if window.seen + one < self._now]:
-                del account.windows[period]  # no router has asked for it for a whole period
-            self._pages.forget(name, self._now - max(account.windows, default=0))
+            if name in self._asked:
+                self._forget(name, account)
             self._pages.put(name, account)
+
+    def _forget(self, name: str, account: Account) -> None:
+        """No router has asked for this window for a whole period; no window needs these charges."""
+        for period in [one for one, window in account.windows.items() if window.seen + one < self._now]:
+            del account.windows[period]
+        self._pages.forget(name, self._now - max(account.windows, default=0))
 
 
 def _is_stale(ration: Ration, now: int) -> bool:
@@ -481,4 +498,5 @@ def _limits(account: Account, ration: Ration) -> tuple[int, int, int]:
 def _again(record: Record, offers: Sequence[Offer]) -> Grant:
     """A lease that was granted before, to somebody who has not heard of it."""
     names = [tuple(terms.name for terms in offer.accounts) for offer in offers]
-    return Grant(lease=record.lease, offer=names.index(record.accounts), at=record.at, epochs=record.epochs)
+    index = names.index(record.accounts) if record.accounts in names else -1
+    return Grant(lease=record.lease, offer=index, at=record.at, epochs=record.epochs)

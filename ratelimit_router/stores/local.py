@@ -72,7 +72,7 @@ class LocalPages:
 
     def keep(self, record: Record, until: int) -> None:
         """See `Pages`. Nothing is forgotten here: the process will be."""
-        self._leases[record.lease] = record
+        self._leases[record.lease] = replace(record)
         (self._running.add if record.running else self._running.discard)(record.lease)
 
     def overdue(self, now: int) -> Sequence[Record]:

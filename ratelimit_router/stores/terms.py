@@ -97,6 +97,8 @@ class Offer:
 class Want:
     """One request. `lease`: the id that its lease will have; asking again with the same id charges once.
 
+    After the lease has ended, or was given up, its id gets nothing any more.
+
     `within`: a booking is of use that is no further ahead (0: none is).
     """
 
@@ -136,7 +138,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """A lease: charged from `at` on, which may be yet to come (a booking). `offer`: which one, counted over all steps.
+    """A lease: charged from `at` on, which may be yet to come (a booking). `offer`: which one, counted over all steps
+    (-1: one that is not offered any more, to somebody who asks again; end it, and ask with another id).
 
     `epochs`: of the cooldowns of the model and of each pool.
     """
