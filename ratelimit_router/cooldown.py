@@ -11,10 +11,10 @@
   to an incident that is known already: it can move the end of the cooldown later, if the service says so, but it never
   escalates. (Instants cannot tell this: a burst of rejections with a hint of 0 s ties with its own cooldown.)
 - Cooling again never shortens.
-- No hint: exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), capped,
-  forgotten after a healthy spell. A hint that keeps failing is distrusted: from the third incident in a row it is
-  floored by that backoff. In a row means that no call was accepted in between: a probe that gets through proves the
-  hint, whatever comes after it.
+- No hint: exponential backoff with full jitter, after an overload with equal jitter (both: AWS Architecture Blog,
+  "Exponential Backoff And Jitter"), capped, forgotten after a healthy spell. A hint that keeps failing is distrusted:
+  from the third incident in a row it is floored by that backoff. In a row means that no call was accepted in between: a
+  probe that gets through proves the hint, whatever comes after it.
 - A hint that is longer than the quota takes to come back whole cannot be true: the first is taken for one such period,
   the next for two, and so on.
 - A daily quota with a hint is probed once after the hint; refused again, it stays closed until the day's reset.
@@ -48,12 +48,17 @@ NARROW = 3
 """Unanswered calls up to which a ramp doubles its window in each round..."""
 SLOW_GROWTH = 1 / 32
 """...and what each further success adds to it. After an overload it goes on doubling."""
-BACKOFF = {Kind.RATE_LIMITED: (1.0, 2.0, 60.0), Kind.OVERLOADED: (0.5, 1.2, 30.0)}
-"""The backoff's first ceiling in seconds, what each further one is multiplied with, and the longest.
+BACKOFF = {Kind.RATE_LIMITED: (1.0, 2.0, 60.0), Kind.OVERLOADED: (0.4, 1.06, 30.0)}
+"""The backoff's first ceiling in seconds, what each further one is multiplied with, and the longest."""
+JITTER = {Kind.RATE_LIMITED: 1.0, Kind.OVERLOADED: 0.5}
+"""The share of a ceiling that is left to chance.
 
-An outage ends when it ends, and as long as nobody finds out its quota is lost: with ceilings that grow by a fifth its
-end is noticed within a seventh of its length on average. In one minute that takes some 20 probes, in ten some 60.
+An outage ends when it ends, and as long as nobody finds out its quota is lost. The more even the waits, the sooner that
+is for as many probes, so only half of each is jitter; and ceilings grow by a seventeenth. On average the end of 12 s is
+noticed half a second late (4 %), that of a minute 2 s (3 %), that of ten minutes 11 s (2 %), for 22, 45 and 85 probes.
 """
+MOST_STEPS = 500
+"""Steps after which every backoff is at its longest: more would only be too large a number."""
 SHORTEST = 0.05
 """No cooldown is shorter, so that a hint of 0 s does not make a busy loop."""
 HEALTHY_SPELL = 60.0
@@ -269,8 +274,8 @@ class Cooldown:
 
     def _backoff(self, kind: Kind, strike: int) -> float:
         first, growth, longest = BACKOFF[kind]
-        ceiling = min(first * growth ** min(strike - 1, 60), longest)
-        return max(self._rng.uniform(0.0, ceiling), SHORTEST)
+        ceiling = min(first * growth ** min(strike - 1, MOST_STEPS), longest)
+        return max(self._rng.uniform((1.0 - JITTER[kind]) * ceiling, ceiling), SHORTEST)
 
     def _extend(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> Incident | None:
         if self.state not in (State.COOLING, State.PROBING):
