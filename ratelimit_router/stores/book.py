@@ -43,6 +43,9 @@ from ratelimit_router.stores.terms import (
 
 __all__ = ["Book"]
 
+PLACE, VERDICT = 4, 5
+"""What one can lack besides an amount of a unit (0 to 3): a place among the calls in flight, a verdict on a probe."""
+
 FURTHEST = 120_000_000
 """No booking is further ahead: whoever has to wait longer asks again."""
 GRACE = 15_000_000
@@ -60,6 +63,8 @@ class Book:
         self._changed: set[str] = set()
         self._asked: set[str] = set()  # those that it had a gauge made for every ration of
         self._told: dict[str, None] = {}
+        self._back: list[tuple[str, frozenset[int]]] = []  # what came back to which account, event by event
+        self._asker = ""
         self._wake: dict[str, None] = {}
 
     # -- asking --------------------------------------------------------------------------------------------------------
@@ -73,8 +78,7 @@ class Book:
             return Answer(now=now, stale=True)
         self._expire()
         self._end_all(ask.ends)
-        if ask.instead and (booked := self._pages.lease(ask.instead)) is not None and booked.at > now:
-            self._end_all((End(lease=ask.instead, cost=NOTHING),))
+        given_up = self._give_up(ask.instead)
         for one in terms.values():
             self._catch_up(one)
         grants: list[Grant] = []
@@ -99,10 +103,23 @@ class Book:
             if not served:
                 break
             found = found[:index]
-        self._stand_in_line(ask.line, () if served else found)
-        self._wake.pop(ask.line, None)
+        self._stand_in_line(ask.line, {} if served else _lacking(found, terms))
+        if given_up is not None and (not grants or grants[-1].at < given_up.at):
+            for name in given_up.accounts:  # its place is free for somebody else; the same place again would be no news
+                self._came_back(name, given_up.cost, place=True)
         self._finish()
         return Answer(now=now, grants=tuple(grants), denials=tuple(found))
+
+    def _give_up(self, lease: str) -> Record | None:
+        """Give a booking back, to ask for a better one, and wake nobody yet. What it was."""
+        record = self._pages.lease(lease) if lease else None
+        if record is None or record.ended or record.at <= self._now:
+            return None
+        before, self._back = self._back, []
+        cost = record.cost
+        self._end(record, NOTHING, answered=True)
+        self._back = before
+        return replace(record, cost=cost)
 
     def _when(self, offer: Offer, cost: Amounts) -> Denial:
         """When a call may start here, and what it waits for until then (nothing, if that is `now`)."""
@@ -192,13 +209,16 @@ class Book:
             if ration.kind is Kind.CALENDAR
         )
 
-    def _stand_in_line(self, line: str, denials: Iterable[Denial]) -> None:
-        """Whoever was not served is woken when something comes back, in the order in which they asked."""
-        wanted = {one.account for one in denials if one.why is not Why.TOO_LARGE}
+    def _stand_in_line(self, line: str, lacking: dict[str, int]) -> None:
+        """Whoever was not served is woken when what they lack comes back, in the order in which they asked first."""
         for name, account in self._accounts.items():
-            if (line in account.waiting) != (name in wanted):
-                (account.waiting.append if name in wanted else account.waiting.remove)(line)
+            if account.waiting.get(line) != (lacks := lacking.get(name)):
+                if lacks is None:
+                    del account.waiting[line]
+                else:
+                    account.waiting[line] = lacks
                 self._changed.add(name)
+        self._asker = line
 
     # -- charging ------------------------------------------------------------------------------------------------------
 
@@ -252,6 +272,7 @@ class Book:
                     spent = ration.ceiling if account.lost and account.born >= ration.opens else 0
                     calendar = Calendar(ration.unit, ration.opens, ration.closes, ration.guard, used=spent)
                     account.calendars[ration.name] = calendar
+                    self._changed.add(terms.name)
                     self._replay(terms.name, calendar, account.born if spent else ration.opens - 1)
                 calendar.turn(ration, now)
             elif rate > 0:
@@ -260,6 +281,7 @@ class Book:
                 if one is None:
                     full_at = account.born + int(capacity * interval) + 1 if account.born else 0
                     one = account.continuous[ration.name] = Continuous(ration.unit, interval, full_at)
+                    self._changed.add(terms.name)
                     self._replay(terms.name, one, account.born)
                 one.refit(interval, now)
 
@@ -273,6 +295,7 @@ class Book:
         window, back = account.windows.get(period), self._now - period
         if window is None:
             window = account.windows[period] = Window(tail=back)
+            self._changed.add(name)
             for at, _, cost in self._pages.charges(name, back):
                 window.spend(cost, at)
         elif window.next <= back:
@@ -305,10 +328,9 @@ class Book:
             account = self._account(name)
             if account.state == PROBING and account.epoch == epoch:
                 self._judge(name, account, record, None if cost == NOTHING else answered)
-            if cost != record.cost:
-                self._correct(name, account, record, cost)
-            if record.running:
-                self._free_place(account)
+            account.running -= record.running
+            back = self._correct(name, account, record, cost) if cost != record.cost else NOTHING
+            self._came_back(name, back, place=record.running)
             self._changed.add(name)
         record.cost, record.running, record.ended = cost, False, True
         self._keep(record)
@@ -320,10 +342,11 @@ class Book:
         elif answered:
             account.state, account.until = OPEN, 0
             self._tell(name)
-        while account.waiting:
-            self._wake_next(account)
+        if answered is not False:
+            self._back += [(name, frozenset({VERDICT}))] * len(account.waiting)
 
-    def _correct(self, name: str, account: Account, record: Record, cost: Amounts) -> None:
+    def _correct(self, name: str, account: Account, record: Record, cost: Amounts) -> Amounts:
+        """What came back."""
         requests, inputs, outputs, total = (new - old for new, old in zip(cost, record.cost, strict=True))
         for gauge in account.gauges:
             gauge.correct((requests, inputs, outputs, total), record.at)
@@ -331,23 +354,29 @@ class Book:
             self._pages.discharge(name, record.at, record.lease)
         else:
             self._pages.recharge(name, record.at, record.lease, cost)
-        if min(requests, inputs, outputs, total) < 0:
-            self._wake_next(account)
+        return (-requests, -inputs, -outputs, -total)
 
-    def _free_place(self, account: Account) -> None:
-        account.running -= 1
-        self._wake_next(account)
+    def _came_back(self, name: str, back: Amounts, *, place: bool) -> None:
+        """So much of every unit, and a place among the calls in flight."""
+        units = {unit for unit, amount in enumerate(back) if amount > 0}
+        self._back.append((name, frozenset(units | {PLACE} if place else units)))
 
-    def _wake_next(self, account: Account) -> None:
-        """Something came back: whoever asked first for it is to ask again, and stands in line again then."""
-        if account.waiting:
-            self._wake[account.waiting.pop(0)] = None
+    def _offer(self, name: str, back: frozenset[int]) -> None:
+        """Whoever asked first of those who lack what came back is to ask again, and stands in line again then."""
+        waiting = self._account(name).waiting
+        for line, lacks in waiting.items():
+            if lacks in back and line != self._asker:
+                del waiting[line]
+                self._wake[line] = None
+                self._changed.add(name)
+                return
 
     def _expire(self) -> None:
         """What a process that died had in flight is in flight no more. What it spent stays spent."""
         for record in self._pages.overdue(self._now):
             for name in record.accounts:
-                self._free_place(self._account(name))
+                self._account(name).running -= 1
+                self._came_back(name, NOTHING, place=True)
                 self._changed.add(name)
             record.running = False
             self._keep(record)
@@ -470,6 +499,8 @@ class Book:
         self._changed.add(name)
 
     def _finish(self) -> None:
+        for name, back in self._back:
+            self._offer(name, back)
         for name in sorted(self._changed):
             account = self._accounts[name]
             if name in self._asked:
@@ -481,6 +512,19 @@ class Book:
         for period in [one for one, window in account.windows.items() if window.seen + one < self._now]:
             del account.windows[period]
         self._pages.forget(name, self._now - max(account.windows, default=0))
+
+
+def _lacking(denials: Iterable[Denial], terms: dict[str, Terms]) -> dict[str, int]:
+    """By account, what somebody lacks there who was not served."""
+    lacking = {}
+    for one in denials:
+        if one.why is Why.QUOTA:
+            lacking[one.account] = next(
+                ration.unit for ration in terms[one.account].rations if ration.name == one.quota
+            )
+        elif one.why is not Why.TOO_LARGE:
+            lacking[one.account] = PLACE if one.why is Why.CONCURRENCY else VERDICT
+    return lacking
 
 
 def _is_stale(ration: Ration, now: int) -> bool:

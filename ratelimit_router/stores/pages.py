@@ -36,7 +36,7 @@ class Account:
     continuous: dict[str, Continuous] = field(default_factory=dict)
     calendars: dict[str, Calendar] = field(default_factory=dict)
     lessons: dict[str, Lesson] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
 
     @property
     def gauges(self) -> "list[Window | Continuous | Calendar]":
