@@ -46,6 +46,8 @@ __all__ = ["Book"]
 PLACE, VERDICT = 4, 5
 """What one can lack besides an amount of a unit (0 to 3): a place among the calls in flight, a verdict on a probe."""
 
+EVERYTHING = frozenset(range(6))
+
 FURTHEST = 120_000_000
 """No booking is further ahead: whoever has to wait longer asks again."""
 GRACE = 15_000_000
@@ -79,6 +81,8 @@ class Book:
         self._expire()
         self._end_all(ask.ends)
         given_up = self._give_up(ask.instead)
+        if not ask.wants:
+            return self._leave(ask.line, terms)
         for one in terms.values():
             self._catch_up(one)
         grants: list[Grant] = []
@@ -109,6 +113,15 @@ class Book:
                 self._came_back(name, given_up.cost, place=True)
         self._finish()
         return Answer(now=now, grants=tuple(grants), denials=tuple(found))
+
+    def _leave(self, line: str, accounts: Iterable[str]) -> Answer:
+        """Nobody waits in a line any more: what it was to have, or was woken for, is offered to the next."""
+        for name in accounts:
+            self._account(name).waiting.pop(line, None)
+            self._back.append((name, EVERYTHING))
+            self._changed.add(name)
+        self._finish()
+        return Answer(now=self._now)
 
     def _give_up(self, lease: str) -> Record | None:
         """Give a booking back, to ask for a better one, and wake nobody yet. What it was."""
@@ -473,7 +486,7 @@ class Book:
             name=name,
             now=self._now,
             epoch=account.epoch,
-            until=account.until if account.state != OPEN else 0,
+            until=account.until if account.state == COOLED else 0,
             note=account.note,
             running=account.running,
             charges=tuple((at, cost) for at, _, cost in self._pages.charges(name, 0)),
@@ -518,6 +531,8 @@ def _lacking(denials: Iterable[Denial], terms: dict[str, Terms]) -> dict[str, in
     """By account, what somebody lacks there who was not served."""
     lacking = {}
     for one in denials:
+        if not one.quota and one.why is Why.QUOTA:
+            continue  # it has become free since
         if one.why is Why.QUOTA:
             lacking[one.account] = next(
                 ration.unit for ration in terms[one.account].rations if ration.name == one.quota

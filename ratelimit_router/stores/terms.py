@@ -125,7 +125,7 @@ class Ask:
 
     `line`: whom to wake when something changes for those who were not served. `lasts`: how long a lease is good for
     unless it is renewed. `instead`: a booking that is given up first, for a better one. `ends`: calls that have ended
-    meanwhile, before anybody is served.
+    meanwhile, before anybody is served. Without wants the line leaves: what it waited for is offered to the next.
     """
 
     line: str
