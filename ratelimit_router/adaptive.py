@@ -5,6 +5,7 @@
 - A level at which rejections came is a ceiling. It is left alone the longer, the more often they came at about the same
   level (`hits`), and then probed: the first step up is tiny, each that goes well makes the next larger. So a limit that
   is wrong for good costs a rejection every few minutes, and a drop that passes is made good in some periods.
+- What is configured may never have been true at all: as long as it was not once admitted, it is tried half as often.
 - Never above what is configured, unless the operator lets it stretch.
 
 What it does badly: it cannot tell a lower limit from another consumer; both look like rejections out of the blue.
@@ -32,7 +33,9 @@ LONGER = 8.0
 NAMED_HITS = 2
 """A limit that the service names is believed as much as one that was hit so often."""
 LONGEST_HOLD = 480.0
-"""Seconds. A drop that has passed is found out by then, however often it was confirmed before."""
+"""Seconds. A drop that has passed is found out by then, however often it was confirmed before..."""
+NEVER_TRUE = 2.0
+"""...and how many times longer where what is configured was never once admitted: there was no drop that could pass."""
 FIRST_STEP = 0.02
 """Share of the configured limit by which a ceiling is exceeded at first..."""
 FASTER = 3.0
@@ -58,6 +61,7 @@ class Learned:
 
     `named` is the amount the service itself stated, if it did: the shares are of that then. `ceiling`: the share of the
     configured amount at which rejections came, `hits` times in a row. `step`: the share of the latest probe above it.
+    `unproven`: nothing that was admitted so far shows that what is configured was ever true.
     """
 
     rate: float = 1.0
@@ -67,6 +71,7 @@ class Learned:
     ceiling: float = 0.0
     hits: int = 0
     step: float = 0.0
+    unproven: bool = False
 
     def amount(self, configured: float) -> float:
         """What may be spent in a period."""
@@ -87,13 +92,15 @@ class Learned:
 class Evidence:
     """What a service admitted until it refused, where `believed` was thought possible (0: that tells nothing).
 
-    `few`: so few calls that they measure badly.
+    `few`: so few calls that they measure badly. `first`: less went well until then than the quota lets through in one
+    period.
     """
 
     about: About
     admitted: float
     believed: float
     few: bool = False
+    first: bool = False
 
     @property
     def ratio(self) -> float:
@@ -117,6 +124,8 @@ def take_limit(learned: Learned, limit: float, configured: float, now: float) ->
 def cut(learned: Learned, found: Evidence, now: float) -> Learned:
     """An unexplained rejection."""
     ratio = found.ratio
+    if not learned.hits or (learned.rate >= 1.0 and now >= learned.since + HOLD):
+        learned = replace(learned, unproven=found.first)
     if found.believed <= 0.0:
         return replace(learned, since=now)
     if found.about is About.BURST and ratio < ALL_ABOUT:
@@ -148,7 +157,8 @@ def _hold(learned: Learned, period: float) -> float:
     """Seconds that the level is left alone."""
     if learned.step or not learned.hits:
         return min(period, STEP_EVERY)
-    return min(HOLD * LONGER ** min(learned.hits - 1, 9), LONGEST_HOLD)
+    longest = LONGEST_HOLD * (NEVER_TRUE if learned.unproven else 1.0)
+    return min(HOLD * LONGER ** min(learned.hits - 1, 9), longest)
 
 
 def _same(one: float, other: float) -> bool:

@@ -58,6 +58,7 @@ def _learn(account: Account, lease: Charge, outcome: Outcome, now: float) -> lis
         return learned
     account.tell()
     found = meter.refused(lease, outcome.retry_after, account.refusals, now)
+    found = replace(found, first=account.settled * lease.cost[meter.bucket.unit] < meter.quota.amount)
     if meter.too_early(found, outcome.retry_after):
         return learned
     if learned and (found.about is not About.BURST or found.ratio > ALL_ABOUT):

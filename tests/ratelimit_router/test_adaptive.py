@@ -12,6 +12,7 @@ from ratelimit_router.adaptive import (
     FULL,
     LEAST,
     LONGEST_HOLD,
+    NEVER_TRUE,
     RATE_CUT,
     About,
     Evidence,
@@ -142,3 +143,25 @@ def test_growth_ends_where_the_operator_lets_it() -> None:
         for now in range(0, 3_600, 60):
             learned = grow(learned, float(now), **(HOW | {"most": most}))
         assert learned.rate == most
+
+
+def test_what_was_never_true_is_tried_half_as_often() -> None:
+    """Less went well before the first refusal than one period allows: no drop that could pass has been seen."""
+    gaps = []
+    for first in (False, True):
+        learned, now = cut(FULL, replace(window(50, 100), first=first), 0.0), 0.0
+        for _ in range(2):
+            learned = cut(grow(learned, now + 3_600.0, **HOW), window(50, 52), now)
+        while (grown := grow(learned, now, **HOW)) is learned:
+            now += 10.0
+        gaps.append(now)
+        assert grown.unproven is first
+    assert gaps == [LONGEST_HOLD, NEVER_TRUE * LONGEST_HOLD]
+
+
+def test_what_was_admitted_once_may_have_dropped() -> None:
+    """After a minute at what is configured a refusal is a drop, however it began."""
+    learned = cut(FULL, replace(window(50, 100), first=True), 0.0)
+    whole = replace(learned, rate=1.0, since=100.0)
+    assert cut(whole, window(50, 100), 120.0).unproven
+    assert not cut(whole, window(50, 100), 160.0).unproven

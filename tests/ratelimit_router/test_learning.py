@@ -245,6 +245,26 @@ def test_a_drop_in_mid_run_is_found_out_and_made_good(router: Any, virtual: Any)
     virtual(main)
 
 
+@pytest.mark.parametrize(("before", "unproven"), [(0.0, True), (110.0, False)])
+def test_a_limit_that_was_never_true_is_told_from_a_drop(
+    before: float, unproven: bool, router: Any, virtual: Any
+) -> None:
+    """Refused before one period's worth has gone well, what is configured was never admitted; later it was."""
+
+    async def main() -> None:
+        r, service = router({"a": Limits(rpm=60)}, slow_start=3), Service(rolling(60 if before else 20))
+        tasks = asyncio.ensure_future(serve(r, service, 2_000))
+        await asyncio.sleep(before)
+        service.change(rolling(20))
+        await asyncio.sleep(70.0)
+        assert service.refused
+        assert r._dispatcher.accounts["a"].meters["rpm"].learned.unproven is unproven
+        tasks.cancel()
+        await asyncio.gather(tasks, return_exceptions=True)
+
+    virtual(main)
+
+
 def test_calls_that_come_too_early_come_later(router: Any, virtual: Any) -> None:
     """The limit is right, but the service's minute is 60 ms longer: a few refusals, then none, and the limit stays."""
 
