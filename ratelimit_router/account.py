@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ratelimit_router.adaptive import FULL, Evidence, Learned
 from ratelimit_router.bucket import Bucket, CalendarBucket, Charge, Cost, make_bucket
-from ratelimit_router.cooldown import Cooldown, State
+from ratelimit_router.cooldown import READY, Cooldown, State
 from ratelimit_router.limits import Limits, Quota, RefillDefaults
 from ratelimit_router.meter import Meter
 from ratelimit_router.reasons import Reason, Skipped
@@ -59,6 +59,7 @@ class Account:
         "case",
         "concurrency",
         "cooldown",
+        "cut",
         "delicate",
         "failed",
         "hold",
@@ -120,6 +121,7 @@ class Account:
         self.buckets: tuple[Bucket, ...] = ()
         self.slots: float = NONE_KNOWN  # calls that may be in flight without a closer look
         self.delicate = False  # whether a call that went well changes more than counts
+        self.cut = False  # whether it may let a limit grow
         self.page: list[Charge] = []  # charges that the buckets have not been told of yet
         self.requests: float = NONE_KNOWN  # no more than what is left
         self.tokens: float = NONE_KNOWN
@@ -132,10 +134,8 @@ class Account:
         self.requests = self.tokens = NONE_KNOWN
         calm = self.cooldown.ready and not self.pools
         self.slots = min(self.concurrency, MANY) if calm else NONE_KNOWN
-        self.delicate = not calm or self._drew or self.silent > 0 or self._may_grow()
-
-    def _may_grow(self) -> bool:
-        return any(meter.learned.below(self.stretch) for meter in self.meters.values())
+        self.cut = any(meter.learned.below(self.stretch) for meter in self.meters.values())
+        self.delicate = not calm or self._drew or self.silent > 0 or self.cut
 
     def reconfigure(self, new: "Account", now: float) -> None:
         """Take over a fresh account's limits and pools. What was spent stays spent; what is closed is tried again."""
@@ -178,7 +178,7 @@ class Account:
     def _open(self, cost: Cost, now: float) -> bool:
         if self.in_flight >= self.concurrency or self.opens_at(now) > now:
             return False
-        return all(pool.fits(cost, now) for pool in self.pools)
+        return not self.pools or all(pool.fits(cost, now) for pool in self.pools)
 
     def _look(self, cost: Cost, now: float) -> bool:
         """Ask the buckets; if it fits, remember what is left at the least: requests, and tokens of whatever unit."""
@@ -262,10 +262,11 @@ class Account:
 
     def opens_at(self, now: float) -> float:
         """When the cooldown lets the next call through; infinity if only an event can."""
-        if self.cooldown.ready:
+        cooldown = self.cooldown
+        if cooldown.state is READY:
             return now
-        instant = self.cooldown.opens_at(now)
-        if self.cooldown.ready:
+        instant = cooldown.opens_at(now)
+        if cooldown.state is READY:
             self.rebuild()
         return instant
 

@@ -56,12 +56,17 @@ class AfterCall:
     def __init__(self, clock: Callable[[], float], herald: Herald, siblings: Callable[[Model], list[Account]]):
         self._clock, self._herald, self._siblings = clock, herald, siblings
 
-    def succeeded(self, lease: Lease) -> None:
-        """The rest of `Lease.settle`, for models that are not just ready."""
+    def succeeded(self, lease: Lease) -> bool:
+        """The rest of `Lease.settle`, for models that are not just ready. Whether it may have made room for others."""
+        now, room = self._clock(), False
         for share in lease.shares:
+            room = room or share.pool.in_flight >= share.pool.concurrency
             share.pool.in_flight -= 1
             share.pool.settled += 1
-        self._answered(lease)
+        room = self._answered(lease, lease.candidate.account, lease.epoch, now) or room
+        for share in lease.shares:
+            room = self._answered(lease, share.pool, share.epoch, now) or room
+        return room
 
     def refund(self, lease: Lease) -> None:
         """Nothing was sent: everything is given back."""
@@ -81,7 +86,8 @@ class AfterCall:
             self._release(lease)
             return self._rejected(lease, _believable(outcome))
         if outcome.kind in _ANSWERED:
-            self._answered(lease)
+            for account, epoch in _parts(lease):
+                self._answered(lease, account, epoch, self._clock())
             self._release(lease)
         else:
             self._release(lease)
@@ -96,15 +102,18 @@ class AfterCall:
             return False
         return self._cool(lease, account, lease.epoch, Outcome(kind=Kind.OVERLOADED))
 
-    def _answered(self, lease: Lease) -> None:
-        now = self._clock()
-        if (called := lease.candidate.account).silent:
-            called.silent = 0
-            called.rebuild()
-        for account, epoch in _parts(lease):
-            if account.cooldown.succeeded(lease, epoch, now) and self._herald.heard:
-                self._herald.recovered(account, now)
+    def _answered(self, lease: Lease, account: Account, epoch: int, now: float) -> bool:
+        """The service did, which may let a ramp widen, or a limit grow. Whether that may have made room for others."""
+        if account.silent:
+            account.silent = 0
+            account.rebuild()
+        cooldown = account.cooldown
+        room = account.cut or cooldown.full
+        if cooldown.succeeded(lease, epoch, now) and self._herald.heard:
+            self._herald.recovered(account, now)
+        if account.cut:
             recover(account, lease.cost, now)
+        return room
 
     def _release(self, lease: Lease) -> None:
         """A call is over that did not go well."""

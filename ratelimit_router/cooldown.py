@@ -83,6 +83,10 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+READY, SLOW_START, COOLING, PROBING, CLOSED = State  # in Python 3.11 `State.READY` takes as long as calling a method
+RAMPS = SLOW_START, PROBING
+
+
 class Provenance(StrEnum):
     """Who said how long."""
 
@@ -131,7 +135,7 @@ class Cooldown:
     )
 
     def __init__(self, rng: "Random", *, slow_start: int | None = None):
-        self.state = State.READY if slow_start is None else State.SLOW_START
+        self.state = READY if slow_start is None else SLOW_START
         self.epoch = 0
         self.strikes = 0
         self.until = -math.inf
@@ -149,12 +153,17 @@ class Cooldown:
     @property
     def ready(self) -> bool:
         """Nothing to heed: no cooldown, no ramp."""
-        return self.state is State.READY
+        return self.state is READY
+
+    @property
+    def full(self) -> bool:
+        """In a ramp: nobody else is let through until a call is answered, or accepted."""
+        return len(self._unanswered) >= self.window
 
     @property
     def probing(self) -> bool:
         """Half open after an incident, and nothing has come back well yet."""
-        return self.state is State.PROBING and self.incident is not None
+        return self.state is PROBING and self.incident is not None
 
     @property
     def probes_next(self) -> bool:
@@ -163,44 +172,47 @@ class Cooldown:
 
     def opens_at(self, now: float) -> float:
         """The first instant at which a lease may be granted; infinity if only an event can open it."""
-        if self.state is State.COOLING:
+        if self.state is COOLING:
             if now < self.until:
                 return self.until
-            self.state, self.window, self._ramp_from = State.PROBING, 1, math.inf
+            self.state, self.window, self._ramp_from = PROBING, 1, math.inf
             self._patience = ACCEPTED_AFTER
             self._unanswered.clear()
-        if self.state is State.READY:
+        if self.state is READY:
             return now
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return math.inf
         return self._ramp(now)
 
     def _ramp(self, now: float) -> float:
         patience = self._patience if self._acknowledges else LOST_AFTER
-        for lease, at in list(self._unanswered.items()):
+        unanswered = self._unanswered
+        while unanswered:
+            lease, at = next(iter(unanswered.items()))
             if at + patience > now:
                 break
-            self._unanswered.pop(lease)
+            del unanswered[lease]
             if self._acknowledges:
                 self._widen(at)
         if self.window >= WIDE or (self._acknowledges and now - self._ramp_from >= RAMP_SECONDS):
             self._be_ready()
-        elif len(self._unanswered) >= self.window:
-            return next(iter(self._unanswered.values())) + patience
+        elif len(unanswered) >= self.window:
+            return next(iter(unanswered.values())) + patience
         return now
 
     def _widen(self, accepted: float) -> None:
         """A call was accepted at that instant."""
         self._vain = 0
         self.window += 1 if self.window < NARROW or not self._acknowledges else SLOW_GROWTH
-        self._ramp_from = min(self._ramp_from, accepted)
+        if accepted < self._ramp_from:
+            self._ramp_from = accepted
 
     def doubt(self) -> None:
         """A limit is about to be tried that may be too high: one call at first, and the next when that is accepted."""
-        if self.state in (State.COOLING, State.CLOSED):
+        if self.state in (COOLING, CLOSED):
             return
         if self.ready:
-            self.state, self._acknowledges = State.SLOW_START, True
+            self.state, self._acknowledges = SLOW_START, True
         self.window, self._ramp_from, self._patience = 1, math.inf, ACCEPTED_AFTER
 
     def granted(self, lease: object, now: float) -> None:
@@ -209,7 +221,7 @@ class Cooldown:
 
     def succeeded(self, lease: object, epoch: int, now: float) -> bool:
         """The service answered. Whether this ended the cooldown (the probe came back well)."""
-        if epoch != self.epoch or self.state in (State.READY, State.COOLING, State.CLOSED):
+        if epoch != self.epoch or self.state not in RAMPS:
             return False
         self._unanswered.pop(lease, None)
         self._widen(now)
@@ -230,7 +242,7 @@ class Cooldown:
         """
         outcome = self._plausible(outcome, epoch, now, period)
         self._unanswered.pop(lease, None)
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return None
         if outcome.kind in _FOR_GOOD or outcome.limit == 0:
             return self._close(outcome)
@@ -249,8 +261,8 @@ class Cooldown:
     def reopen(self) -> None:
         """The operator changed something: start afresh, with a probe if there was an incident."""
         self.closed_for = None
-        if self.state is State.CLOSED:
-            self.state, self.until = State.COOLING, -math.inf
+        if self.state is CLOSED:
+            self.state, self.until = COOLING, -math.inf
 
     def _duration(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> tuple[float, Provenance]:
         hint = outcome.retry_after
@@ -278,7 +290,7 @@ class Cooldown:
         return max(self._rng.uniform((1.0 - JITTER[kind]) * ceiling, ceiling), SHORTEST)
 
     def _extend(self, outcome: Outcome, now: float, daily: bool, day_reset: float) -> Incident | None:
-        if self.state not in (State.COOLING, State.PROBING):
+        if self.state not in (COOLING, PROBING):
             return None
         if daily and outcome.retry_after is None:
             until, provenance = day_reset, Provenance.QUOTA
@@ -289,7 +301,7 @@ class Cooldown:
         return self._cool(outcome, until, provenance, fresh=False) if until > max(self.until, now) else None
 
     def _cool(self, outcome: Outcome, until: float, provenance: Provenance, *, fresh: bool) -> Incident:
-        self.state, self.until = State.COOLING, until
+        self.state, self.until = COOLING, until
         self._acknowledges = outcome.kind is Kind.RATE_LIMITED
         self._unanswered.clear()
         self.incident = Incident(
@@ -305,12 +317,12 @@ class Cooldown:
     def _close(self, outcome: Outcome) -> Incident:
         self.epoch += 1
         incident = self._cool(outcome, math.inf, Provenance.QUOTA, fresh=True)
-        self.state = State.CLOSED
+        self.state = CLOSED
         self.closed_for = _FOR_GOOD.get(outcome.kind, Reason.NO_QUOTA)
         return incident
 
     def _be_ready(self) -> None:
-        self.state, self.window, self.incident = State.READY, math.inf, None
+        self.state, self.window, self.incident = READY, math.inf, None
         self._unanswered.clear()
 
 

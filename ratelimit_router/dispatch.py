@@ -52,6 +52,7 @@ class Dispatcher:
         self.clock, self.wall_clock, self._classify = forwards(clock), wall_clock, classify
         self.herald = Herald(observers)
         self._after = AfterCall(self.clock, self.herald, self._siblings)
+        self.succeeded = self._after.succeeded  # a call went well on a model that is not just ready
         self.accounts: dict[str, Account] = {}
         self.pools: dict[str, Account] = {}
         self.models: dict[str, Model] = {}
@@ -197,21 +198,18 @@ class Dispatcher:
 
     def announce(self, lease: Lease) -> None:
         """Tell of a new lease: the pools and ramps that it counts against, and the observers."""
-        now = lease.at
-        if lease.candidate.account.slots < 0:
-            self._guard(lease, lease.candidate.account, now)
+        account, now = lease.candidate.account, lease.at
+        if account.slots < 0:  # not just ready
+            if account.pools:
+                lease.shares = account.draw(lease.cost, now)
+            for one in (account, *account.pools):
+                cooldown = one.cooldown
+                if not cooldown.ready:
+                    if self.herald.heard and cooldown.probes_next:
+                        self.herald.probed(one, now)
+                    cooldown.granted(lease, now)
         if self.herald.heard:
             self.herald.routed(lease, now)
-
-    def _guard(self, lease: Lease, account: Account, now: float) -> None:
-        """Charge the pools, and count the lease against every ramp that is under way."""
-        lease.shares = account.draw(lease.cost, now)
-        for one in (account, *account.pools):
-            probe = one.cooldown.probes_next
-            if not one.cooldown.ready:
-                one.cooldown.granted(lease, now)
-            if probe and self.herald.heard:
-                self.herald.probed(one, now)
 
     def _fell_back(self, line: Line, candidate: Candidate, passed: tuple[Skipped, ...], now: float) -> None:
         first, to, reason = line.steps[0][0].model.name, candidate.model.name, passed[0].reason.value
@@ -297,16 +295,13 @@ class Dispatcher:
 
     # -- after the call: see `after_call` ------------------------------------------------------------------------------
 
-    def succeeded(self, lease: Lease) -> None:
-        """A call went well on a model that is not just ready."""
-        self._after.succeeded(lease)
-
-    def settled(self, lease: Lease) -> None:
-        """A call went well, and somebody waits or wants to know."""
-        account = lease.candidate.account
-        freed = account.delicate or account.concurrency < math.inf or lease.cost != cost_of(lease.tokens)
-        if freed and self.queue.length:
-            self.drain()
+    def settled(self, lease: Lease, room: bool) -> None:
+        """A call went well, and somebody waits or wants to know. `room`: see `AfterCall.succeeded`."""
+        if self.queue.length:
+            account = lease.candidate.account
+            room = room or account.in_flight + 1 >= account.concurrency or lease.cost != cost_of(lease.tokens)
+            if room or self._timer_at <= self.clock():  # or the timer is late
+                self.drain()
         if self.herald.heard:
             self.herald.settled(lease, self.clock())
 
