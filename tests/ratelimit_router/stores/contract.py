@@ -51,8 +51,8 @@ class Desk:
         self.now = now
         self.store = make(lambda: self.now / 1e6)
         self._runner = runner
-        self._news: asyncio.Queue[Change] = asyncio.Queue()
-        self._run(self.store.open(self._news.put_nowait))
+        self.unheard: asyncio.Queue[Change] = asyncio.Queue()
+        self._run(self.store.open(self.unheard.put_nowait))
 
     def _run(self, act: Any) -> Any:
         return self._runner.run(act)
@@ -91,8 +91,11 @@ class Desk:
     def cool(self, account: str, seconds: float = 10.0, *, epoch: int = 0, **more: Any) -> Page:
         """A call was rejected."""
         facts = {"extends": False, "verdict": 5 * SECOND, "silence": True} | more
-        incident = Incident(account=account, epoch=epoch, lasts=round(seconds * 1e6), **facts)
-        page: Page = self._run(self.store.cool(incident))
+        return self.report(Incident(account=account, epoch=epoch, lasts=round(seconds * 1e6), **facts))
+
+    def report(self, found: Incident) -> Page:
+        """See `SharedStore.cool`."""
+        page: Page = self._run(self.store.cool(found))
         return page
 
     def reopen(self, *names: str) -> None:
@@ -117,7 +120,7 @@ class Desk:
         """The next change that was heard of; waits for it, if that takes a moment."""
 
         async def next_one() -> Change:
-            return await asyncio.wait_for(self._news.get(), 5.0)
+            return await asyncio.wait_for(self.unheard.get(), 5.0)
 
         change: Change = self._run(next_one())
         return change
