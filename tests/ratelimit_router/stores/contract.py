@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from ratelimit_router.clock import Clock
 from ratelimit_router.stores.local import LocalStore
+from ratelimit_router.stores.redis import RedisStore
 from ratelimit_router.stores.shared import SharedStore
 from ratelimit_router.stores.sqlite import SqliteStore
 from ratelimit_router.stores.terms import (
@@ -29,12 +32,20 @@ from ratelimit_router.stores.terms import (
     Terms,
     Want,
 )
+from tests.ratelimit_router.stores.servers import SERVERS
+
+
+def _on_server(name: str, request: pytest.FixtureRequest, clock: Clock) -> RedisStore:
+    server = request.getfixturevalue("server_of")(name)
+    return RedisStore(server.url, prefix=uuid4().hex, timeout=5, blank="full", clock=clock)
+
 
 STORES: dict[str, Callable[[pytest.FixtureRequest, Clock], SharedStore]] = {
     "local": lambda request, clock: LocalStore(clock=clock),
     "sqlite": lambda request, clock: SqliteStore(
         request.getfixturevalue("tmp_path_factory").mktemp("sqlite") / "quotas.db", clock=clock, poll=0.01
     ),
+    **{name: partial(_on_server, name) for name in SERVERS},
 }
 """Every shared store, and how a test gets a new one on the test's own clock (seconds since 1970)."""
 

@@ -1,0 +1,9 @@
+-- Calls are over: see `Book.end`. ARGV[3...]: the ends.
+
+local refused = begin({}, {}, NEVER)
+if refused then
+  return refused
+end
+end_all(3)
+finish()
+return now

@@ -1,0 +1,391 @@
+"""A shared store on a Redis or Valkey server, for processes on any number of machines: one script an act.
+
+- The scripts decide, on the server's clock; see `Book`. All keys of one application share a hash tag (one slot of a
+  cluster), and expire by themselves, long after everything in them is over.
+- A command is sent once. If the connection is lost before the answer, the act is repeated once on a new one, which
+  changes nothing if it had happened; without an answer in time it is not.
+- Missing state means that everything is spent, unless the server has run for longer than the quota's period. State that
+  survived a restart is trusted if the server keeps an append-only file. Where a replica has taken over, nothing is
+  admitted for 1.5 s, in which the routers restate what they have in flight.
+
+What it does badly: state that is wiped (FLUSHALL) while no router runs looks like a server that nothing was spent on.
+"""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from uuid import uuid4
+
+from ratelimit_router.clock import Clock
+from ratelimit_router.errors import ConfigError, StoreUnavailable
+from ratelimit_router.stores.terms import (
+    Amounts,
+    Answer,
+    Ask,
+    Change,
+    Denial,
+    End,
+    Grant,
+    Incident,
+    Lesson,
+    Offer,
+    Page,
+    Record,
+    Why,
+)
+
+try:
+    from redis.exceptions import MovedError, NoScriptError, RedisError, ResponseError
+
+    from ratelimit_router.stores.link import Dropped, Link, Raw, packed
+    from ratelimit_router.stores.scripts import Script, packed_chain, packed_records, script
+    from ratelimit_router.stores.server import Address, Facts, translated
+except ImportError as error:
+    raise ConfigError("needs the extra: pip install 'ratelimit-router[redis]'", key="store") from error
+
+__all__ = ["RedisStore"]
+
+log = logging.getLogger("ratelimit_router")
+
+QUIET = 5.0
+"""Seconds without news after which the listener asks whether its connection still stands."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts to listen again, at the most."""
+CHAINS = 256
+"""How many packed chains are kept."""
+
+Heard = Callable[[Change], None]
+
+
+class RedisStore:
+    """See `SharedStore`.
+
+    `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any. `prefix`: one for each
+    application. `timeout`: seconds for one answer, and for connecting. `blank`: what state that is missing means:
+    `"careful"` that everything was spent; `"full"` that nothing was, by your word: after a loss of the server's data,
+    or a failover, up to a whole quota more is spent than there is. `clock`: for tests, instead of the server's.
+
+    Raises ConfigError for a URL that cannot work. Belongs to the event loop on which it is opened.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "ratelimit-router",
+        timeout: float = 0.5,
+        blank: Literal["careful", "full"] = "careful",
+        clock: Clock | None = None,
+    ):
+        if not prefix or "{" in prefix or "}" in prefix:
+            raise ConfigError(f"the prefix {prefix!r} must not be empty, and have no braces", key="store")
+        if blank not in ("careful", "full"):
+            raise ConfigError(f"`blank` is 'careful' or 'full', not {blank!r}", key="store")
+        self._address = Address(url, timeout)
+        self._timeout, self._blank, self._clock = timeout, blank, clock
+        self._key, self._channel = f"{{{prefix}}}:store", f"{{{prefix}}}:news"
+        self._generation = ""
+        self._heard: Heard | None = None
+        self._link: Link | None = None
+        self._linking: asyncio.Task[Link] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._warned: set[str] = set()
+        self._chains: dict[int, tuple[tuple[tuple[Offer, ...], ...], bytes]] = {}
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._address.name!r})"
+
+    # -- acts ----------------------------------------------------------------------------------------------------------
+
+    async def open(self, heard: Heard) -> None:
+        """See `SharedStore`. After StoreUnavailable it may be called again."""
+        if self._listening is not None:
+            raise ConfigError("a RedisStore belongs to one router: give each its own", key="store")
+        self._heard = heard
+        await self._linked()
+        ready = asyncio.get_running_loop().create_future()
+        self._listening = asyncio.create_task(self._listen(ready))
+        try:
+            await asyncio.shield(ready)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def admit(self, ask: Ask) -> Answer:
+        """See `SharedStore`."""
+        arguments: list[str | bytes | int] = [
+            self._packed(ask.steps),
+            ask.line,
+            ask.lasts,
+            ask.instead,
+            len(ask.wants),
+        ]
+        for want in ask.wants:
+            arguments += (want.lease, *want.cost, want.within)
+        if ask.ends:
+            arguments += _flat_ends(ask.ends)
+        return _answer(await self._act(_ADMIT, *arguments))
+
+    async def end(self, ends: Sequence[End]) -> None:
+        """See `SharedStore`."""
+        await self._act(_END, *_flat_ends(ends))
+
+    async def renew(self, leases: Sequence[str], lasts: int) -> tuple[str, ...]:
+        """See `SharedStore`."""
+        return tuple(lease.decode() for lease in await self._act(_RENEW, lasts, *leases))
+
+    async def restate(self, records: Sequence[Record]) -> None:
+        """See `SharedStore`."""
+        await self._act(_RESTATE, packed_records(tuple(records)))
+
+    async def cool(self, found: Incident) -> Page:
+        """See `SharedStore`."""
+        facts = (found.account, found.epoch, found.lasts, int(found.extends), found.verdict, int(found.silence))
+        return _page(await self._act(_COOL, *facts, found.note))
+
+    async def reopen(self, names: Sequence[str]) -> None:
+        """See `SharedStore`."""
+        await self._act(_REOPEN, *names)
+
+    async def teach(self, lesson: Lesson) -> Lesson:
+        """See `SharedStore`."""
+        facts = (lesson.account, lesson.quota, lesson.version, lesson.amount, lesson.capacity, lesson.text)
+        return _lesson(lesson.account, await self._act(_TEACH, *facts))
+
+    async def look(self, names: Sequence[str]) -> tuple[Page, ...]:
+        """See `SharedStore`."""
+        return tuple(_page(page) for page in await self._act(_LOOK, *names))
+
+    async def aclose(self) -> None:
+        """See `SharedStore`."""
+        tasks = [task for task in (self._listening, self._linking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        link, self._link, self._listening, self._linking = self._link, None, None, None
+        if link is not None:
+            await link.aclose()
+
+    def _packed(self, steps: tuple[tuple[Offer, ...], ...]) -> bytes:
+        known = self._chains.get(id(steps))
+        if known is None or known[0] is not steps:
+            if len(self._chains) >= CHAINS:
+                self._chains.clear()
+            known = self._chains[id(steps)] = steps, packed_chain(steps)
+        return known[1]
+
+    async def _act(self, act: Script, *arguments: str | bytes | int) -> Any:
+        """Have a script carried out. A cancelled caller leaves everything in step."""
+        fresh = moved = False
+        while True:
+            link = self._link
+            if link is None or not link.is_up:
+                link = await self._linked()
+            try:
+                return await self._run(link, act, arguments)
+            except (Dropped, RedisError) as error:
+                again = isinstance(error, Dropped) and not (error.late or fresh)
+                if isinstance(error, MovedError) and not moved:
+                    self._address.move(error.host, int(error.port))
+                    await link.aclose()
+                elif not again:
+                    raise translated(error, self._address.name) from None
+                fresh, moved = fresh or again, moved or not again
+
+    async def _run(self, link: Link, act: Script, arguments: tuple[str | bytes | int, ...]) -> Any:
+        for last in (False, False, True):
+            now = "" if self._clock is None else round(self._clock() * 1e6)
+            try:
+                return await link.ask("EVALSHA", act.digest, 1, self._key, now, self._generation, *arguments)
+            except NoScriptError:
+                if last:
+                    raise
+                await link.ask("SCRIPT", "LOAD", act.text)
+            except ResponseError as error:
+                if last or not str(error).startswith("BLANK"):
+                    raise
+                await self._greet(link)
+        return None  # pragma: no cover
+
+    # -- connections ---------------------------------------------------------------------------------------------------
+
+    async def _linked(self) -> Link:
+        """The connection; a new one if there is none, for all who wait for it."""
+        if self._link is not None and self._link.is_up:
+            return self._link
+        if self._linking is None:
+            self._linking = asyncio.create_task(self._connect())
+            self._linking.add_done_callback(self._connected)
+        return await asyncio.shield(self._linking)
+
+    def _connected(self, task: "asyncio.Task[Link]") -> None:
+        self._linking = None
+        if not task.cancelled():
+            task.exception()  # whoever waited for it was told
+
+    async def _connect(self, hops: int = 3) -> Link:
+        raw = self._address.connection()
+        link: Link | None = None
+        try:
+            async with asyncio.timeout(self._timeout):
+                await raw.connect()
+                link = Link(raw, self._timeout)
+                await self._greet(link)
+        except BaseException as error:
+            await (raw.disconnect(nowait=True) if link is None else link.aclose())
+            if isinstance(error, MovedError) and hops:
+                self._address.move(error.host, int(error.port))
+                return await self._connect(hops - 1)
+            self._address.forget_move()
+            if isinstance(error, TimeoutError):
+                raise StoreUnavailable(self._address.name, f"no connection within {self._timeout:g} s") from None
+            if isinstance(error, Dropped | RedisError | OSError):
+                raise translated(error, self._address.name) from None
+            raise
+        self._link = link
+        return link
+
+    async def _greet(self, link: Link) -> None:
+        """Find out whether this is the store that we know; if it lost anything, say so."""
+        facts = Facts.read(await link.ask("INFO"))
+        now = "" if self._clock is None else round(self._clock() * 1e6)
+        trusted, replica, full = int(facts.keeps_log), int(facts.can_be_replica), int(self._blank == "full")
+        told = (facts.run, facts.uptime * 1_000_000, trusted, replica, full)
+        command = ("EVALSHA", _GREET.digest, 1, self._key, now, self._generation, uuid4().hex, *told)
+        try:
+            generation, found = await link.ask(*command)
+        except NoScriptError:
+            await link.ask("SCRIPT", "LOAD", _GREET.text)
+            generation, found = await link.ask(*command)
+        before, self._generation = self._generation, generation.decode()
+        self._warn(found.decode(), facts)
+        if found in (b"lost", b"takeover") or before not in ("", self._generation):
+            self._tell(Change(anew=True))
+
+    def _warn(self, found: str, facts: Facts) -> None:
+        if found == "lost":
+            log.warning(
+                "the store %s has lost its state: every quota counts as spent, and comes back as it refills; keep an"
+                " append-only file (appendonly yes)",
+                self._address.name,
+            )
+        elif found == "takeover":
+            log.warning("another server has taken over as the store %s: asking what is in flight", self._address.name)
+        if facts.evicts and "evicts" not in self._warned:
+            self._warned.add("evicts")
+            log.warning(
+                "the store %s evicts keys (maxmemory-policy %s), and with them what was spent: set noeviction",
+                self._address.name,
+                facts.evicts,
+            )
+
+    # -- news ----------------------------------------------------------------------------------------------------------
+
+    def _tell(self, change: Change) -> None:
+        if self._heard is not None:
+            self._heard(change)
+
+    async def _listen(self, ready: "asyncio.Future[None]") -> None:
+        """Hear of what others do, for ever. `ready`: told of the first attempt."""
+        failures = 0
+        while True:
+            raw = self._address.connection()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await raw.connect()
+                    await raw.send_packed_command(packed(("SUBSCRIBE", self._channel)), check_health=False)
+                    await raw.read_response()
+                failures = 0
+                if ready.done():
+                    self._tell(Change(anew=True))
+                else:
+                    ready.set_result(None)
+                await self._hear(raw)
+            except (RedisError, OSError) as error:
+                if not ready.done():
+                    ready.set_exception(translated(error, self._address.name))
+                    return
+            finally:
+                await raw.disconnect(nowait=True)
+            failures += 1
+            await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.05 * 2**failures)))
+
+    async def _hear(self, raw: Raw) -> None:
+        """Until the connection is lost, or as good as."""
+        silent = False
+        while True:
+            message = await raw.read_response(timeout=QUIET)
+            if message is None and silent:
+                return
+            silent = message is None
+            if silent:
+                await raw.send_packed_command(packed(("PING",)), check_health=False)
+            elif message[0] == b"message":
+                wake, accounts = json.loads(message[2])
+                self._tell(Change(wake=tuple(wake), accounts=tuple(accounts)))
+
+
+def _flat_ends(ends: Sequence[End]) -> list[str | bytes | int]:
+    flat: list[str | bytes | int] = []
+    for one in ends:
+        flat += (one.lease, int(one.answered), *(("", "", "", "") if one.cost is None else one.cost))
+    return flat
+
+
+def _answer(told: list[Any]) -> Answer:
+    if len(told) == 1:
+        return Answer(now=told[0], stale=True)
+    now, grants, denials = told
+    return Answer(
+        now=now,
+        grants=tuple(
+            Grant(lease=lease.decode(), offer=offer, at=at, epochs=tuple(epochs))
+            for lease, offer, at, *epochs in grants
+        ),
+        denials=tuple(
+            Denial(at=at, why=Why(why), account=account.decode(), quota=quota.decode())
+            for at, why, account, quota in denials
+        ),
+    )
+
+
+def _page(told: list[Any]) -> Page:
+    name, now, epoch, until, note, running, charges, continuous, calendars, lessons = told
+    return Page(
+        name=name.decode(),
+        now=now,
+        epoch=epoch,
+        until=until,
+        note=note.decode(),
+        running=running,
+        charges=tuple((at, _amounts(cost)) for at, *cost in charges),
+        continuous=tuple((quota.decode(), full_at) for quota, full_at in continuous),
+        calendar=tuple((quota.decode(), opens, used) for quota, opens, used in calendars),
+        lessons=tuple(_lesson(name.decode(), lesson) for lesson in lessons),
+    )
+
+
+def _amounts(told: Sequence[int]) -> Amounts:
+    requests, inputs, outputs, total = told
+    return requests, inputs, outputs, total
+
+
+def _lesson(account: str, told: list[Any]) -> Lesson:
+    quota, version, amount, capacity, text = told
+    return Lesson(
+        account=account,
+        quota=quota.decode(),
+        version=version,
+        amount=amount,
+        capacity=capacity,
+        text=text.decode(),
+    )
+
+
+_ADMIT, _END, _RENEW, _RESTATE, _COOL, _REOPEN, _TEACH, _LOOK, _GREET = map(
+    script, ("admit", "end", "renew", "restate", "cool", "reopen", "teach", "look", "greet")
+)
