@@ -50,6 +50,9 @@ class Case:
 class Account:
     """What one model (or pool) may still do. Changed only in code without `await`."""
 
+    shared = False
+    """Whether others spend its quotas, too, so that what was spent here tells nothing of what was admitted."""
+
     __slots__ = (
         "_day_reset",
         "_drew",

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from ratelimit_router.account import Account
 from ratelimit_router.herald import Herald
-from ratelimit_router.learning import learn_limit, learn_remaining, recover, reject
+from ratelimit_router.learning import learn_limit, learn_refusal, learn_remaining, recover, reject
 from ratelimit_router.lease import Lease
 from ratelimit_router.limits import DAY
 from ratelimit_router.models import Model
@@ -157,6 +157,13 @@ class AfterCall:
             if incident is not None:
                 self._herald.cooled(account, incident, now)
         return incident is not None and incident.fresh
+
+    def learn(self, lease: Lease, account: Account, outcome: Outcome) -> None:
+        """What a refusal shows of a shared account, now that it is known what the others have spent."""
+        now = self._clock()
+        learned = learn_refusal(account, lease, _believable(outcome), now)
+        if self._herald.heard:
+            self._herald.learned(account, learned, now)
 
     def observe(self, lease: Lease, headers: Mapping[str, str] | Iterable[tuple[str, str]], wall: float) -> None:
         """Believe what response headers say, where it is less than what we think."""

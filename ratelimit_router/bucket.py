@@ -50,6 +50,8 @@ class Bucket(Protocol):
     capacity: float
     ceiling: float
     """What the capacity is known to be; `capacity` may be a more careful guess. A larger request never fits."""
+    guard: float
+    """Seconds by which everything is believed to come back late."""
 
     def fits(self, amount: float, now: float) -> bool:
         """Whether `amount` can be spent at `now`."""
@@ -106,12 +108,12 @@ class ContinuousBucket:
 
     __slots__ = (
         "_full_at",
-        "_guard",
         "_interval",
         "_mark_instants",
         "_marks",
         "capacity",
         "ceiling",
+        "guard",
         "name",
         "period",
         "spent",
@@ -121,7 +123,7 @@ class ContinuousBucket:
     def __init__(self, name: str, unit: int, amount: float, period: float, capacity: float, guard: float = 0.0):
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity if amount > 0 else 0.0
-        self._guard = guard  # seconds by which tokens are believed to come back late
+        self.guard = guard  # seconds by which tokens are believed to come back late
         self._interval = period / amount if amount > 0 else math.inf
         self._full_at = -math.inf
         self.spent = 0.0  # all that ever was
@@ -139,7 +141,7 @@ class ContinuousBucket:
         slack = (self.capacity - amount) * self._interval  # exactly 0 for a whole bucket: no rounding at the edge
         if slack < 0:  # several requests in a row: the refill goes on while they are sent
             return max(self._full_at, now) - slack
-        return max(self._full_at - slack + self._guard, now)
+        return max(self._full_at - slack + self.guard, now)
 
     def supply(self, now: float, until: float) -> float:
         """See `Bucket`."""
@@ -147,7 +149,7 @@ class ContinuousBucket:
             return 0.0
         full_at = max(self._full_at, now)
         if until < full_at:  # the last of what is missing comes back a guard late
-            return max(self.capacity - (full_at - until + self._guard) / self._interval, 0.0)
+            return max(self.capacity - (full_at - until + self.guard) / self._interval, 0.0)
         return self.capacity + (until - full_at) / self._interval
 
     def spend(self, amount: float, at: float) -> None:
@@ -203,11 +205,16 @@ class ContinuousBucket:
 
     def level(self, now: float) -> float:
         """See `Bucket`."""
-        return self.capacity - self._missing(now - self._guard)
+        return self.capacity - self._missing(now - self.guard)
 
     def postpone(self, seconds: float) -> None:
         """See `Bucket`."""
-        self._guard += seconds
+        self.guard += seconds
+
+    def restate(self, full_at: float, spent: float) -> None:
+        """Others have spent, too: `spent` more than was told here, so that it will be full at that instant."""
+        self._full_at = full_at
+        self.spent += spent
 
     @property
     def full_since(self) -> float:
@@ -230,11 +237,23 @@ class ContinuousBucket:
 class RollingBucket:
     """Each token comes back exactly one period after it was spent."""
 
-    __slots__ = ("_amounts", "_coming", "_first", "_instants", "_room", "capacity", "ceiling", "name", "period", "unit")
+    __slots__ = (
+        "_amounts",
+        "_coming",
+        "_first",
+        "_instants",
+        "_room",
+        "capacity",
+        "ceiling",
+        "guard",
+        "name",
+        "period",
+        "unit",
+    )
 
-    def __init__(self, name: str, unit: int, period: float, capacity: float):
-        self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
-        self.ceiling = capacity
+    def __init__(self, name: str, unit: int, period: float, capacity: float, guard: float = 0.0):
+        self.name, self.unit, self.period, self.capacity = name, unit, period + guard, capacity
+        self.ceiling, self.guard = capacity, guard
         self._room = capacity
         self._instants: list[float] = []  # of every spend, oldest first
         self._amounts: list[float] = []
@@ -321,6 +340,11 @@ class RollingBucket:
         self._first = first
         return min(self._room, self.capacity)
 
+    def restate(self, instants: Sequence[float], amounts: Sequence[float]) -> None:
+        """Others have spent, too: these are all spends of the last period, oldest first."""
+        self._instants, self._amounts, self._coming, self._first = list(instants), list(amounts), [], 0
+        self._room = self.capacity - sum(amounts)
+
     def spent_since(self, instant: float) -> tuple[float, float]:
         """Everything that was spent after it, and when the first of that was; the bucket knows its last period."""
         first = bisect_right(self._instants, instant)
@@ -329,6 +353,7 @@ class RollingBucket:
     def postpone(self, seconds: float) -> None:
         """See `Bucket`."""
         self.period += seconds
+        self.guard += seconds
 
     def resize(self, amount: float, capacity: float, now: float) -> None:
         """See `Bucket`."""
@@ -345,13 +370,13 @@ class CalendarBucket:
 
     __slots__ = (
         "_early",
-        "_guard",
         "_next_reset",
         "_opened",
         "_resets_at",
         "_room",
         "capacity",
         "ceiling",
+        "guard",
         "name",
         "period",
         "unit",
@@ -370,9 +395,9 @@ class CalendarBucket:
         self.name, self.unit, self.period, self.capacity = name, unit, period, capacity
         self.ceiling = capacity
         self._room = capacity
-        self._next_reset, self._guard = next_reset, min(guard, period / 2)
+        self._next_reset, self.guard = next_reset, min(guard, period / 2)
         self._opened = now
-        self._resets_at = next_reset(now) + self._guard
+        self._resets_at = next_reset(now) + self.guard
         self._early = 0.0  # of what the next reset brings: spent already, within the guard
 
     def fits(self, amount: float, now: float) -> bool:
@@ -408,12 +433,12 @@ class CalendarBucket:
         if at >= self._resets_at:
             self._turn(at)
         self._room -= amount
-        if at >= self._resets_at - self._guard:
+        if at >= self._resets_at - self.guard:
             self._early += amount
 
     def spend_all(self, amounts: Sequence[float], instants: Sequence[float]) -> None:
         """See `Bucket`."""
-        if instants[-1] < self._resets_at - self._guard:
+        if instants[-1] < self._resets_at - self.guard:
             self._room -= sum(amounts)
         else:
             for amount, at in zip(amounts, instants, strict=True):
@@ -423,7 +448,7 @@ class CalendarBucket:
         """See `Bucket`."""
         if at >= self._opened:
             self._room = min(self._room - delta, self.capacity)
-        if at >= self._resets_at - self._guard:
+        if at >= self._resets_at - self.guard:
             self._early += delta
 
     def level(self, now: float) -> float:
@@ -439,8 +464,8 @@ class CalendarBucket:
 
     def postpone(self, seconds: float) -> None:
         """See `Bucket`."""
-        seconds = min(seconds, self.period / 2 - self._guard)
-        self._guard += seconds
+        seconds = min(seconds, self.period / 2 - self.guard)
+        self.guard += seconds
         self._resets_at += seconds
 
     def resets_at(self, now: float) -> float:
@@ -449,11 +474,11 @@ class CalendarBucket:
         return self._resets_at
 
     def _turn(self, now: float) -> None:
-        opened, early = self._resets_at - self._guard, self._early
+        opened, early = self._resets_at - self.guard, self._early
         following = self._next_reset(opened + self.period / 2)  # a reset counts once, also if clocks drift
-        if following + self._guard <= now:  # nobody has looked for a while
-            opened, early, following = self._resets_at, 0.0, self._next_reset(now - self._guard)
-        self._opened, self._resets_at = opened, following + self._guard
+        if following + self.guard <= now:  # nobody has looked for a while
+            opened, early, following = self._resets_at, 0.0, self._next_reset(now - self.guard)
+        self._opened, self._resets_at = opened, following + self.guard
         self._room, self._early = self.capacity - early, 0.0
 
 
@@ -474,5 +499,5 @@ def make_bucket(
     if quota.refill == "continuous":
         return ContinuousBucket(name, unit, quota.amount, quota.period, quota.capacity, guard)
     if quota.refill == "rolling":
-        return RollingBucket(name, unit, quota.period + guard, quota.capacity)
+        return RollingBucket(name, unit, quota.period, quota.capacity, guard)
     return CalendarBucket(name, unit, quota.period, quota.capacity, next_reset, now, guard)

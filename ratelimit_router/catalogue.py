@@ -54,6 +54,8 @@ class Catalogue:
         self._dispatcher.lines = self.lines
         if (guide := self._dispatcher.guide) is not None:
             guide.reconfigured(gone)
+        if (remote := self._dispatcher.remote) is not None:
+            remote.reconfigured()
         self._dispatcher.dismiss(gone, lambda line: UnknownTier(line.name, tuple(self.lines)))
         self._dispatcher.drain()
 

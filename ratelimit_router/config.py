@@ -16,6 +16,7 @@ from ratelimit_router.errors import ConfigError
 from ratelimit_router.limits import QUOTAS, Limit, Limits
 from ratelimit_router.models import Key, Model, Pool, Tier
 from ratelimit_router.resets import parse_reset
+from ratelimit_router.stores.urls import MEMORY, check_url
 from ratelimit_router.toml_file import one_line, parse_toml, read_text
 from ratelimit_router.toml_lines import Path, defined_keys, line_of
 from ratelimit_router.toml_tables import Defect, Table, did_you_mean, kind_of
@@ -26,7 +27,6 @@ _LONGEST_GUARD = 60.0
 _MOST_STRETCH = 100.0
 _TOP = ("models", "pools", "tiers", "router")
 _FOREIGN = ("simulation",)  # what the simulated service reads; commands own the table of their name
-_STORE = "memory:"
 _SLOW_START = 3
 _MODEL = ("provider", "id", "key", "limits", "pools", "base_url", "options")
 _LIMIT = tuple(each.name for each in fields(Limit))
@@ -35,13 +35,15 @@ _LIMITS = tuple(each.name for each in fields(Limits))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What a file says. `tables`: the top-level tables of others, such as `[extract]`, as they stand there."""
+    """What a file says. `processes`: how many there are, each of which carries on with its share while the store is
+    away; None: nothing is spent meanwhile. `tables`: the top-level tables of others, such as `[extract]`, as they stand there."""
 
     models: tuple[Model, ...]
     tiers: tuple[Tier, ...]
     pools: tuple[Pool, ...] = ()
     fallback: str | None = None
-    store: str = _STORE
+    store: str = MEMORY
+    processes: int | None = None
     slow_start: int | None = _SLOW_START
     guard: float = 0.0
     stretch: float = 1.0
@@ -128,7 +130,7 @@ def _is_key(path: Path) -> bool:
 
 def _options(table: Table, models: Collection[str]) -> dict[str, Any]:
     """What stands in `[router]`, by the names of Config's fields."""
-    table.only(("fallback", "store", "slow_start", "guard", "stretch"))
+    table.only(("fallback", "store", "outage", "processes", "slow_start", "guard", "stretch"))
     fallback = table.text("fallback")
     if fallback is not None and fallback not in models:
         table.refuse(f"no model is called {fallback[:60]!r}{did_you_mean(fallback, models)}", "fallback")
@@ -138,6 +140,7 @@ def _options(table: Table, models: Collection[str]) -> dict[str, Any]:
     return {
         "fallback": fallback,
         "store": _store(table),
+        "processes": _processes(table),
         "slow_start": _slow_start(table),
         "guard": guard,
         "stretch": _stretch(table),
@@ -160,12 +163,26 @@ def _slow_start(table: Table) -> int | None:
 
 
 def _store(table: Table) -> str:
-    store = table.text("store") or _STORE
-    if store == _STORE:
-        return store
-    kind = re.match(r"[a-z][a-z0-9+]{0,20}(?=:)", store)  # never the whole URL: it may hold a password
-    told = f'"{kind[0]}:" does not exist in this version' if kind else "must be the URL of a store"
-    return table.refuse(f'{told}: only "memory:" does', "store")
+    store = table.text("store") or MEMORY
+    try:
+        check_url(store)
+    except ConfigError as error:
+        table.refuse(error.problem, "store")
+    return store
+
+
+def _processes(table: Table) -> int | None:
+    """How many share the quotas while the store is away; None, where they do not."""
+    outage, processes = table.text("outage") or "strict", table.whole("processes")
+    if outage not in ("strict", "share"):
+        table.refuse('must be "strict" (spend nothing while the store is away) or "share"', "outage")
+    if outage == "strict" and processes is not None:
+        table.refuse('counts only with outage = "share"', "processes")
+    if outage == "share" and processes is None:
+        table.refuse('is missing: with outage = "share", how many processes use this store?', "processes")
+    if outage == "share" and (table.text("store") or MEMORY) == MEMORY:
+        table.refuse('"memory:" is never away: leave it out', "outage")
+    return processes
 
 
 def _model(name: str, table: Table, pools: tuple[Pool, ...]) -> Model:

@@ -258,6 +258,17 @@ class Cooldown:
         until, provenance = self._duration(outcome, now, daily, day_reset)
         return self._cool(outcome, max(until, self.until), provenance, fresh=True)
 
+    def hear(self, outcome: Outcome, until: float, now: float, *, hinted: bool) -> Incident | None:
+        """Another router has met an incident, which lasts until then. None if that is known, or makes no difference."""
+        if self.state is State.CLOSED or until <= max(self.until, now):
+            return None
+        if until == math.inf:
+            return self._close(outcome)
+        self.epoch += 1
+        self.strikes += 1
+        self._vain += 1
+        return self._cool(outcome, until, Provenance.SERVER if hinted else Provenance.HEURISTIC, fresh=True)
+
     def reopen(self) -> None:
         """The operator changed something: start afresh, with a probe if there was an incident."""
         self.closed_for = None

@@ -15,7 +15,8 @@ from ratelimit_router.account import Account
 from ratelimit_router.after_call import AfterCall
 from ratelimit_router.bucket import Cost
 from ratelimit_router.clock import forwards
-from ratelimit_router.errors import NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
+from ratelimit_router.cooldown import Incident
+from ratelimit_router.errors import ConfigError, NoCapacity, QuotaExhausted, RequestTooLarge, RouterClosed, RouteTimeout
 from ratelimit_router.forecast import bound, earliest, reach, still_worth_waiting
 from ratelimit_router.herald import Herald
 from ratelimit_router.lease import Chain, Lease, Wish, cost_of
@@ -30,6 +31,8 @@ from ratelimit_router.tally import Tally
 if TYPE_CHECKING:
     from ratelimit_router.events import Observer
     from ratelimit_router.guidance import Guide
+    from ratelimit_router.remote import Remote
+    from ratelimit_router.stores.shared import SharedStore
 
 __all__ = ["Dispatcher"]
 
@@ -60,6 +63,7 @@ class Dispatcher:
         self.find_line: Callable[[Chain], Line]  # whoever keeps the lines; knows chains of one's own, too
         self.queue = Queue()
         self.guide: Guide | None = None  # once somebody has announced a batch
+        self.remote: Remote | None = None  # if the state is kept in a shared store
         self.tally = Tally()
         self.closed = False
         self.quiet = not self.herald.heard
@@ -76,7 +80,7 @@ class Dispatcher:
 
     def admit(self, lease: Lease, line: Line, cost: Cost, reach: int, avoid: Collection[Account] = ()) -> bool:
         """Keep the promise right now, if nobody waits and a model is free in the steps up to `reach` (-1: all)."""
-        if self.queue.length or self.closed:
+        if self.queue.length or self.closed or self.remote:
             return False
         now = self.clock()
         if self.guide:
@@ -94,6 +98,8 @@ class Dispatcher:
     def admit_or_refuse(self, lease: Lease, line: Line, cost: Cost) -> None:
         """Keep the promise right now, in line with those who wait, or raise NoCapacity."""
         self._check_open()
+        if self.remote:
+            raise ConfigError("route_nowait() cannot wait for a shared store: await route(timeout=0)", key="store")
         now = self.clock()
         if not self.queue.length:  # as `admit` has found, nothing is free; and there may be no loop yet for a timer
             raise self._told(line, self._refusal(line, cost, 0, now, NoCapacity))
@@ -221,7 +227,7 @@ class Dispatcher:
         """Serve everybody who can be served, then set the one timer to the next instant at which somebody can."""
         if self._draining:
             return
-        if not self.queue.length and self._timer is None:
+        if not self.queue.length and self._timer is None and not self.remote:
             self._be_quiet()
             return
         self._draining = True
@@ -241,6 +247,8 @@ class Dispatcher:
         if self.guide:
             self.guide.steer(now)
         due = list(self.queue.due(now))
+        if self.remote:
+            return self._serve_remote(self.remote, due, now)
         wake = self.queue.serve(now, self._hand_over, self._give_up)
         if late := [waiter for waiter in due if waiter.lane >= 0]:  # whoever is served at the deadline is in time
             for waiter in late:
@@ -249,19 +257,28 @@ class Dispatcher:
             wake = self.queue.serve(now, self._hand_over, self._give_up)
         return wake
 
-    def _be_quiet(self) -> None:
-        self.quiet = not (self.queue.length or self.herald.heard or self.closed or self.guide)
+    def _serve_remote(self, remote: "Remote", due: list[Waiter], now: float) -> float:
+        wake = remote.serve(now)
+        for waiter in remote.overdue(due):
+            self.queue.remove(waiter)
+            refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
+            self._refuse(waiter, remote.failure or refusal)
+        return wake
 
-    def _hand_over(self, waiter: Waiter, candidate: Candidate) -> None:
+    def _be_quiet(self) -> None:
+        self.quiet = not (self.queue.length or self.herald.heard or self.closed or self.guide or self.remote)
+
+    def _hand_over(self, waiter: Waiter, candidate: Candidate) -> Lease | None:
         ticket, now = cast(Ticket, waiter), self._now  # for which it was chosen; the clock may be a rounding behind
         if ticket.gone:
-            return  # cancelled in this very turn of the loop
+            return None  # cancelled in this very turn of the loop
         waited = now - ticket.arrived
         self._grant(ticket.lease, candidate, ticket.line, ticket.cost, now, waited)
         if ticket.turn is not None:
             if waited > 0:
                 self.tally.of(ticket.line.name).waited(waited)
             ticket.turn.set_result(None)
+        return ticket.lease
 
     def _give_up(self, waiter: Waiter) -> None:
         self._refuse(waiter, self._refusal(waiter.line, waiter.cost, waiter.priority, self._now, NoCapacity))
@@ -297,6 +314,8 @@ class Dispatcher:
 
     def settled(self, lease: Lease, room: bool) -> None:
         """A call went well, and somebody waits or wants to know. `room`: see `AfterCall.succeeded`."""
+        if self.remote:
+            self.remote.settled(lease)
         if self.queue.length:
             account = lease.candidate.account
             room = room or account.in_flight + 1 >= account.concurrency or lease.cost != cost_of(lease.tokens)
@@ -309,6 +328,8 @@ class Dispatcher:
         """See `Lease.cancel`."""
         if lease.end():
             self._after.refund(lease)
+            if self.remote:
+                self.remote.refunded(lease)
             self.drain()
 
     def fail(self, lease: Lease, error: BaseException | Outcome) -> Outcome:
@@ -320,6 +341,8 @@ class Dispatcher:
                 self.guide.failed(lease.tier, outcome.kind)
             if self._after.failed(lease, outcome):
                 self._replan(self.clock())
+            if self.remote:
+                self.remote.failed(lease, outcome)
             self.drain()
             self.herald.release()
         return outcome
@@ -353,6 +376,32 @@ class Dispatcher:
 
             self.guide = Guide(self.find_line, self.queue, self.drain)
         return self.guide
+
+    # -- a shared store ------------------------------------------------------------------------------------------------
+
+    def share(self, store: "SharedStore") -> None:
+        """Have the store decide from now on."""
+        from ratelimit_router.remote import Remote
+
+        self.remote = Remote(
+            store,
+            self.queue,
+            clock=self.clock,
+            accounts=lambda: [*self.accounts.values(), *self.pools.values()],
+            hand_over=self._hand_over,
+            give_up=self._give_up,
+            drain=self.drain,
+            learn=self._after.learn,
+            heard=self._heard_of,
+        )
+        self.quiet = False
+
+    def _heard_of(self, account: Account, incident: Incident) -> None:
+        """Another router has met an incident."""
+        now = self.clock()
+        if self.herald.heard:
+            self.herald.cooled(account, incident, now)
+        self._replan(now)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

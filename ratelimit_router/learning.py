@@ -16,7 +16,7 @@ from ratelimit_router.limits import DAY, QUOTAS, Quota, Refill, RefillDefaults
 from ratelimit_router.meter import Meter
 from ratelimit_router.outcomes import Kind, Outcome
 
-__all__ = ["learn_limit", "learn_remaining", "recover", "reject"]
+__all__ = ["learn_limit", "learn_refusal", "learn_remaining", "recover", "reject"]
 
 BINDING = 0.02
 """A quota of which less than this share, or less than one call needs, is left decides how many calls there are."""
@@ -29,7 +29,9 @@ def reject(
     learned: list[Meter] = []
     limited = outcome.kind is Kind.RATE_LIMITED
     if limited:
-        if epoch == account.cooldown.epoch:
+        if account.shared:
+            account.case = None  # until it is known what others have spent: see `learn_refusal`
+        elif epoch == account.cooldown.epoch:
             learned = _learn(account, lease, outcome, now)
         elif account.case is not None and epoch == account.case.epoch:
             _learn_more(account, account.case, lease, now)
@@ -40,6 +42,15 @@ def reject(
         _empty(account, account.case.meter, lease, incident, now)
     account.rebuild()
     return incident, learned
+
+
+def learn_refusal(account: Account, lease: Charge, outcome: Outcome, now: float) -> list[Meter]:
+    """What a refusal shows that was acted upon already: its shared account is up to date only now."""
+    learned = _learn(account, lease, outcome, now)
+    if account.case is not None and account.cooldown.incident is not None:
+        _empty(account, account.case.meter, lease, account.cooldown.incident, now)
+    account.rebuild()
+    return learned
 
 
 def _empty(account: Account, meter: Meter, lease: Charge, incident: Incident, now: float) -> None:

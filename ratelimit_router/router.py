@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from ratelimit_router.account import Account
 from ratelimit_router.attempts import Attempt, Attempts
 from ratelimit_router.catalogue import Catalogue
 from ratelimit_router.clock import Clock, monotonic, wall
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ratelimit_router.messages import Chunk, Reply, Request, Usage
     from ratelimit_router.provider import Provider
     from ratelimit_router.snapshot import RouterSnapshot
+    from ratelimit_router.stores.shared import SharedStore
 
 __all__ = ["Router"]
 
@@ -62,7 +64,7 @@ class Router:
         pools: Iterable[Pool] = (),
         fallback: str | None = None,
         providers: "Mapping[str, Provider] | None" = None,
-        store: MemoryStore | None = None,
+        store: "MemoryStore | SharedStore | None" = None,
         observers: "Iterable[Observer]" = (),
         clock: Clock = monotonic,
         wall_clock: Clock = wall,
@@ -88,9 +90,14 @@ class Router:
             slow_start=slow_start,
             guard=guard,
             stretch=stretch,
+            make=_kind(store),
         )
-        store = MemoryStore() if store is None else store
-        store.open()
+        if isinstance(store, MemoryStore) or store is None:
+            store = store or MemoryStore()
+            store.take()
+        else:
+            self._dispatcher.share(store)
+            store = MemoryStore()  # of what this router knows itself
         self._catalogue = Catalogue(self._dispatcher, store, factory, self._providers.refill)
         self._catalogue.configure(tuple(models), tuple(pools), tuple(tiers), fallback)
         self._line = self._catalogue.line
@@ -104,8 +111,11 @@ class Router:
         Raises ConfigError, with file and key, for everything that cannot work.
         """
         from ratelimit_router.config import load_config
+        from ratelimit_router.stores.urls import MEMORY, open_store
 
         config = load_config(path, environ)
+        if config.store != MEMORY and "store" not in options:
+            options["store"] = open_store(config.store, environ, processes=config.processes)
         described: dict[str, Any] = {
             "models": config.models,
             "tiers": config.tiers,
@@ -310,6 +320,8 @@ class Router:
     async def aclose(self) -> None:
         """End every waiter with RouterClosed and release what the providers hold. Leases in flight may still settle."""
         self._dispatcher.close()
+        if (remote := self._dispatcher.remote) is not None:
+            await remote.aclose()
         await self._providers.aclose()
 
     async def __aenter__(self) -> Self:
@@ -324,6 +336,15 @@ def _settle(lease: Lease, usage: "Usage | None") -> None:
         lease.settle(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
     else:
         lease.settle()
+
+
+def _kind(store: object) -> type[Account]:
+    """Of which kind the accounts are. What only shared stores need is imported for them alone."""
+    if store is None or isinstance(store, MemoryStore):
+        return Account
+    from ratelimit_router.stores.shared_account import SharedAccount
+
+    return SharedAccount
 
 
 def _random() -> "random.Random":

@@ -21,7 +21,7 @@ __all__ = ["AccountFactory", "check", "resolve", "unknown"]
 
 
 class AccountFactory:
-    """Makes accounts that share one idea of time and chance."""
+    """Makes accounts (`make`: of which kind) that share one idea of time and chance."""
 
     def __init__(
         self,
@@ -32,7 +32,9 @@ class AccountFactory:
         slow_start: int | None,
         guard: float,
         stretch: float,
+        make: type[Account] = Account,
     ):
+        self._make_account = make
         self._clock, self._wall_clock, self._rng, self._slow_start = clock, wall_clock, rng, slow_start
         self._guard, self._stretch = guard, stretch
 
@@ -55,7 +57,7 @@ class AccountFactory:
         slow_start: int | None = None,
     ) -> Account:
         try:
-            return Account(
+            return self._make_account(
                 name,
                 owner.limits,
                 defaults=defaults,

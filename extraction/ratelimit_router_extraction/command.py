@@ -41,6 +41,7 @@ __all__ = ["extract"]
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N articles of the input.")
 @click.option("--explain", metavar="ID", help="Show why the article is in its tier, and do nothing else.")
 @click.option("--simulate", is_flag=True, help="Use the embedded service even if there is a key.")
+@click.option("--store", metavar="URL", help="Where quotas are kept: sqlite:PATH, redis://..., env:NAME.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Prometheus metrics on loopback.")
 @click.option("--log-json", type=click.Path(dir_okay=False), metavar="FILE", help="Append the router's events as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object on standard output.")
@@ -60,7 +61,13 @@ def extract(ctx: click.Context, /, articles: str, **options: Any) -> None:
 
 
 def _run(articles: str, options: dict[str, Any], again: str) -> int:
-    setup = load_setup(options["config"], _changes(options), domains=options["domains"], simulate=options["simulate"])
+    setup = load_setup(
+        options["config"],
+        _changes(options),
+        domains=options["domains"],
+        simulate=options["simulate"],
+        store=options["store"],
+    )
     if options["explain"] is not None:
         click.echo(explained(articles, setup, options["explain"], options["limit"]))
         return 0

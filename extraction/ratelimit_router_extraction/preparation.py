@@ -5,7 +5,7 @@ import importlib
 import importlib.resources
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from ratelimit_router.config import Config, check_keys, load_config
 from ratelimit_router.errors import ConfigError
 from ratelimit_router.models import Model
 from ratelimit_router.provider import Provider
+from ratelimit_router.stores.urls import check_url
 from ratelimit_router.toml_file import one_line, parse_toml, read_text
 from ratelimit_router.toml_lines import line_of
 from ratelimit_router.toml_tables import Defect, Table
@@ -43,6 +44,7 @@ def load_setup(
     *,
     domains: str | None = None,
     simulate: bool = False,
+    store: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Setup:
     """Everything from the file at `path` (None: the packaged one), with `changes` over its `[extract]` table.
@@ -54,8 +56,13 @@ def load_setup(
         with importlib.resources.as_file(
             importlib.resources.files("ratelimit_router_extraction") / "default.toml"
         ) as default:
-            return load_setup(str(default), changes, domains=domains, simulate=True, environ=environ)
+            return load_setup(
+                str(default), changes, domains=domains, simulate=True, store=store, environ=environ
+            )
     config = load_config(path, environ, require_keys=False, known_tables=("extract", "simulation"))
+    if store is not None:
+        check_url(store)
+        config = replace(config, store=store)
     names = _names(config.models)
     simulation: Simulation | None = _read(config, path, "simulation", lambda table: simulation_of(table, names))
     settings = _settings(config, path, changes)

@@ -20,6 +20,7 @@ from ratelimit_router.events import Observer
 from ratelimit_router.models import Model
 from ratelimit_router.provider import Provider
 from ratelimit_router.router import Router
+from ratelimit_router.stores.urls import open_store
 from ratelimit_router.toml_file import one_line
 from ratelimit_router_extraction.announcing import announced, slack_of
 from ratelimit_router_extraction.articles import Article, BadRow
@@ -163,8 +164,10 @@ class Session:
             fallback=config.fallback,
             providers=providers,
             observers=observers,
+            store=open_store(config.store, processes=config.processes),
             slow_start=config.slow_start,
             guard=config.guard,
+            stretch=config.stretch,
         )
 
     @contextlib.contextmanager

@@ -19,7 +19,7 @@ class MemoryStore:
         self.pools: dict[str, Account] = {}
         self._taken = False
 
-    def open(self) -> None:
+    def take(self) -> None:
         """A router takes the store as its own. Raises ConfigError if another one has it."""
         if self._taken:
             raise ConfigError("a MemoryStore belongs to one router: give each its own", key="store")
