@@ -35,8 +35,11 @@ _LIMITS = tuple(each.name for each in fields(Limits))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What a file says. `processes`: how many there are, each of which carries on with its share while the store is
-    away; None: nothing is spent meanwhile. `tables`: the top-level tables of others, such as `[extract]`, as they stand there."""
+    """What a file says.
+
+    `processes`: how many there are, each of which carries on with its share while the store is away; None: nothing is
+    spent meanwhile. `tables`: the top-level tables of others, such as `[extract]`, as they stand there.
+    """
 
     models: tuple[Model, ...]
     tiers: tuple[Tier, ...]

@@ -392,7 +392,7 @@ class Dispatcher:
             give_up=self._give_up,
             drain=self.drain,
             learn=self._after.learn,
-            heard=self._heard_of,
+            closed=self._heard_of,
         )
         self.quiet = False
 

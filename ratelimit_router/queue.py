@@ -285,7 +285,9 @@ class Queue:
             self._stale -= 1
         return self._alarms[0][0] if self._alarms else math.inf
 
-    def serve(self, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]) -> float:
+    def serve(
+        self, now: float, grant: Callable[[Waiter, Candidate], object], refuse: Callable[[Waiter], None]
+    ) -> float:
         """Grant all that can be granted at `now`, in order, and refuse those whom nothing can serve any more.
 
         `grant` has to charge at once. Returns the next instant at which a head can be served, as far as time decides.
@@ -312,7 +314,7 @@ class Queue:
         return wake
 
     def _serve_line(
-        self, line: Line, now: float, grant: Callable[[Waiter, Candidate], None], refuse: Callable[[Waiter], None]
+        self, line: Line, now: float, grant: Callable[[Waiter, Candidate], object], refuse: Callable[[Waiter], None]
     ) -> tuple[bool, float]:
         """Serve one of a line. (Whether that could be done; else, when it can)"""
         wake, last = math.inf, len(line.lanes) - 1

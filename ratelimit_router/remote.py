@@ -7,70 +7,38 @@
 - Only the first of each lane ask, and one ask a lane is on its way at a time. What the router itself knows (cooldowns,
   ramps, the plan of a batch) is heeded before anybody asks.
 - Of lines that compete for models only the one whose turn it is may book, so weights hold.
-- Ends of calls ride along with the next ask; without one they go by themselves, a moment later.
-- Time is the store's. An instant of the store is believed to be as much later as the answer took to arrive.
-- While the store does not answer nothing is granted. Each ask is repeated, with the same lease ids, until it is
-  answered: a lease is charged once, however often it was asked for.
+- How it is told and asked in spite of failures: see `correspondence`. What others have met: see `hearsay`.
 
 What it does badly: a router that waits in many lines, none of which share a model, has as many asks on their way.
 """
 
-import asyncio
-import json
-import logging
+import functools
 import math
-import os
-import random
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import cast
 
 from ratelimit_router.account import Account
-from ratelimit_router.cooldown import ACCEPTED_AFTER, LOST_AFTER, Incident
+from ratelimit_router.cooldown import Incident
+from ratelimit_router.correspondence import LASTS, Correspondence
 from ratelimit_router.errors import StoreUnavailable
+from ratelimit_router.hearsay import Hearsay
 from ratelimit_router.lease import Lease
 from ratelimit_router.outcomes import Kind, Outcome
 from ratelimit_router.queue import Lane, Line, Queue, Waiter
 from ratelimit_router.selection import Candidate
-from ratelimit_router.stores.shared_account import MICRO, SharedAccount, amounts, micros
 from ratelimit_router.stores.shared import SharedStore
-from ratelimit_router.stores.terms import (
-    NEVER,
-    NOTHING,
-    Answer,
-    Ask,
-    Change,
-    End,
-    Grant,
-    Lesson,
-    Offer,
-    Page,
-    Record,
-    Want,
-    Why,
-)
-from ratelimit_router.stores.terms import Incident as Reported
+from ratelimit_router.stores.shared_account import SharedAccount, amounts, micros
+from ratelimit_router.stores.terms import NOTHING, Answer, Ask, Change, End, Grant, Offer, Record, Terms, Want, Why
 
 __all__ = ["Remote"]
 
-LASTS = 30.0
-"""Seconds that a lease is good for: what a process that died had in flight is back then. It is renewed in time."""
-RENEW_EVERY = LASTS / 3
 TOGETHER = 32
 """So many of a lane ask together, when nobody else competes with them."""
-SOON = 0.002
-"""Seconds that the end of a call waits for an ask to ride along with."""
 LOOK_AGAIN = 5.0
 """Seconds after which somebody who waits for another's call to end asks again, though nobody said that one has."""
-REMEMBERED = 3600.0
-"""Seconds for which what was spent can be restated to a store that has lost it."""
-FIRST_RETRY, LAST_RETRY = 0.05, 2.0
-"""Seconds between two attempts to reach the store: full jitter below a ceiling that doubles."""
 
 _ANSWERED = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
-
-log = logging.getLogger("ratelimit_router")
 
 
 @dataclass(slots=True)
@@ -125,27 +93,23 @@ class Remote:
         hand_over: Callable[[Waiter, Candidate], Lease | None],
         give_up: Callable[[Waiter], None],
         drain: Callable[[], None],
-        learn: Callable[[Lease, SharedAccount, Outcome], None],
-        heard: Callable[[SharedAccount, Incident], None],
+        learn: Callable[[Lease, Account, Outcome], None],
+        closed: Callable[[Account, Incident], None],
     ):
-        self.store, self._queue, self._clock = store, queue, clock
-        self._name = os.urandom(6).hex()
-        self._accounts, self._hand_over, self._give_up, self._drain = accounts, hand_over, give_up, drain
-        self._learn, self._heard = learn, heard
+        self._queue, self._clock = queue, clock
+        self._hand_over, self._give_up, self._drain = hand_over, give_up, drain
         self._desks: dict[Lane, Desk] = {}
-        self._held: dict[Lease, Record] = {}
-        self._past: deque[Record] = deque()
-        self._ends: list[End] = []
-        self._flush: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._incidents: dict[str, Incident | None] = {}
         self._late: list[Waiter] = []  # their deadline has passed, but they have asked before
         self._count = 0
-        self._ahead = 0.0  # seconds by which the store's clock is ahead of ours
-        self._opening: asyncio.Task[None] | None = None
-        self._rng = random.Random()
-        self.failure: StoreUnavailable | None = None  # the latest, while the store does not answer
-        self.closed = False
+        self._mail = Correspondence(
+            store, clock, heard=self._changed, failed=drain, remembers=lambda: _longest(accounts())
+        )
+        self._hearsay = Hearsay(self._mail, clock, accounts=accounts, learn=learn, closed=closed, drain=drain)
+
+    @property
+    def failure(self) -> StoreUnavailable | None:
+        """Why the store does not answer, if it does not."""
+        return self._mail.failure
 
     # -- serving -------------------------------------------------------------------------------------------------------
 
@@ -160,7 +124,8 @@ class Remote:
                 self._take(desk, answer)
         for desk in sorted((one for one in self._desks.values() if one.booking), key=lambda one: one.booking.at):  # type: ignore[union-attr]
             self._mature(desk, now)
-        wake, ahead = math.inf, []
+        wake = math.inf
+        ahead: list[Line] = []
         for line in sorted(self._queue.lines, key=lambda line: (line.served, line.heads()[0].seq)):
             before = [other for other in ahead if line.competes(other)]
             for head in line.heads():
@@ -173,7 +138,7 @@ class Remote:
         lane = line.lanes[depth]
         if (desk := self._desks.get(lane)) is None:
             self._count += 1
-            desk = self._desks[lane] = Desk(f"{self._name}/{self._count}", line, lane, depth)
+            desk = self._desks[lane] = Desk(f"{self._mail.name}/{self._count}", line, lane, depth)
         return desk
 
     def _forget_idle(self) -> None:
@@ -248,7 +213,7 @@ class Remote:
         for waiter in waiters:
             self._count += 1
             within = micros(min(max(waiter.deadline - now, 0.0), self._patience(waiter, now))) if may_book else 0
-            wants.append(Want(lease=f"{self._name}-{self._count}", cost=amounts(waiter.cost), within=within))
+            wants.append(Want(lease=f"{self._mail.name}-{self._count}", cost=amounts(waiter.cost), within=within))
         offers = tuple(tuple(Offer(accounts=self._terms(one)) for one in step) for step in steps)
         if offers != desk.steps:
             desk.steps = offers  # the same object as long as it is the same: a store may keep what it made of it
@@ -258,12 +223,12 @@ class Remote:
             wants=tuple(wants),
             lasts=micros(LASTS),
             instead=desk.booking.grant.lease if desk.booking else "",
-            ends=self._take_ends(),
+            ends=self._mail.take_ends(),
         )
         desk.asking, desk.again, desk.booking = True, False, None
         desk.leases = [want.lease for want in wants]
         desk.waiters, desk.candidates = waiters, [one for step in steps for one in step]
-        self._start(self._ask(desk, ask))
+        self._mail.start(self._ask(desk, ask))
 
     def _patience(self, waiter: Waiter, now: float) -> float:
         last = waiter.lane == len(waiter.line.lanes) - 1
@@ -280,25 +245,20 @@ class Remote:
                 return
             yield waiter
 
-    def _terms(self, one: Candidate) -> Any:
-        now = self._store_now()
+    def _terms(self, one: Candidate) -> tuple[Terms, ...]:
+        now = self._mail.store_now()
         return tuple(cast(SharedAccount, account).terms(now) for account in (one.account, *one.account.pools))
 
-    def _store_now(self) -> int:
-        return int((self._clock() + self._ahead) * MICRO)
-
     async def _ask(self, desk: Desk, ask: Ask) -> None:
-        answer = await self._insist(lambda: self.store.admit(ask))
-        if answer is None:
-            return
-        self._ahead = answer.now / MICRO - self._clock()
+        answer = await self._mail.insist(lambda: self._mail.store.admit(ask))
+        self._mail.set_clock(answer.now)
         desk.asking = False
         if self._desks.get(desk.lane) is not desk:  # chains have changed meanwhile
             for grant in answer.grants:
-                self._give_back(grant.lease)
+                self._mail.give_back(grant.lease)
             return
         if answer.stale:
-            for account in self._accounts():
+            for account in self._hearsay.accounts().values():
                 account.rebuild()
         desk.answer = answer
         self._drain()
@@ -309,7 +269,7 @@ class Remote:
         candidates = desk.candidates
         denied = math.inf
         for found, candidate in zip(answer.denials, candidates, strict=False):
-            at = self._local(found.at)
+            at = self._mail.local(found.at)
             if found.at > answer.now:
                 cast(SharedAccount, candidate.account).deny(found, at)
             denied = min(denied, at)
@@ -318,7 +278,7 @@ class Remote:
             waiter = by_lease[grant.lease]
             candidate = candidates[grant.offer]
             if grant.at > answer.now:
-                desk.booking = Booking(grant, waiter, candidate, self._local(grant.at))
+                desk.booking = Booking(grant, waiter, candidate, self._mail.local(grant.at))
             else:
                 self._deliver(desk, grant, waiter, candidate)
         if desk.booking is None and desk.waits and denied > self._clock():
@@ -328,9 +288,6 @@ class Remote:
         else:
             desk.until = -math.inf
 
-    def _local(self, at: int) -> float:
-        return math.inf if at >= NEVER else at / MICRO - self._ahead
-
     def _mature(self, desk: Desk, now: float) -> None:
         """The instant for which a lane has booked has come: whoever is first takes it."""
         booking = desk.booking
@@ -339,7 +296,7 @@ class Remote:
         desk.booking = None
         head = desk.lane.head()
         if head is None or amounts(head.cost) != amounts(booking.waiter.cost):
-            self._give_back(booking.grant.lease)
+            self._mail.give_back(booking.grant.lease)
         else:
             self._deliver(desk, booking.grant, head, booking.candidate)
 
@@ -348,16 +305,16 @@ class Remote:
         accounts = (candidate.account, *candidate.account.pools)
         shut = any(account.opens_at(now) > now for account in accounts)
         if waiter.lane < 0 or shut:
-            self._give_back(grant.lease)  # it has left, or the model was closed meanwhile
+            self._mail.give_back(grant.lease)  # it has left, or the model was closed meanwhile
             return
         self._queue.remove(waiter)
         waiter.line.served += waiter.line.stride
         cast(SharedAccount, candidate.account).denied = None
         lease = self._hand_over(waiter, candidate)
         if lease is None:
-            self._give_back(grant.lease)
+            self._mail.give_back(grant.lease)
             return
-        self._held[lease] = Record(
+        record = Record(
             lease=grant.lease,
             line=desk.name,
             accounts=tuple(account.name for account in accounts),
@@ -366,243 +323,76 @@ class Remote:
             cost=amounts(waiter.cost),
             expires=grant.at + micros(LASTS),
         )
-        for account, epoch in zip(accounts, grant.epochs, strict=True):
-            if epoch > cast(SharedAccount, account).known_epoch:
-                self._look((account.name,))
+        self._mail.hold(lease, record)
+        known = zip(accounts, grant.epochs, strict=True)
+        self._hearsay.look(one.name for one, epoch in known if epoch > cast(SharedAccount, one).known_epoch)
 
     def reconfigured(self) -> None:
         """Chains, models or limits have changed: everybody asks anew."""
         for desk in self._desks.values():
             self._release(desk)
         self._desks.clear()
-        if self._opening is not None:
-            names = tuple(account.name for account in self._accounts())
-            self._start(self._tell(lambda: self.store.reopen(names)))
+        if self._mail.opened:
+            names = tuple(self._hearsay.accounts())
+            self._mail.start(self._mail.insist(lambda: self._mail.store.reopen(names)))
 
     def _release(self, desk: Desk) -> None:
         """Nobody waits here any more: others may have what was booked, and need not wait behind it."""
         if desk.waits:
             ask = self._to_leave(desk)
-            self._start(self._tell(lambda: self.store.admit(ask)))
+            self._mail.start(self._mail.insist(lambda: self._mail.store.admit(ask)))
         desk.booking, desk.waits = None, False
 
     def _to_leave(self, desk: Desk) -> Ask:
         booked = desk.booking.grant.lease if desk.booking else ""
         return Ask(
-            line=desk.name, steps=desk.steps, wants=(), lasts=micros(LASTS), instead=booked, ends=self._take_ends()
+            line=desk.name, steps=desk.steps, wants=(), lasts=micros(LASTS), instead=booked, ends=self._mail.take_ends()
         )
-
-    def _give_back(self, lease: str) -> None:
-        self._ends.append(End(lease=lease, cost=NOTHING))
-        self._flush_soon()
 
     # -- after the call ------------------------------------------------------------------------------------------------
 
     def settled(self, lease: Lease) -> None:
         """A call went well."""
-        self._end(lease, End(lease="", cost=amounts(lease.cost)))
-        self._teach(lease)
+        self._mail.end(lease, End(lease="", cost=amounts(lease.cost)))
+        self._hearsay.settled(lease)
 
     def refunded(self, lease: Lease) -> None:
         """No call was made."""
-        self._end(lease, End(lease="", cost=NOTHING))
+        self._mail.end(lease, End(lease="", cost=NOTHING))
 
     def failed(self, lease: Lease, outcome: Outcome) -> None:
         """A call failed, and the router has acted on it."""
-        record = self._held.get(lease)
+        self._hearsay.failed(lease, outcome)
         if outcome.kind is Kind.NOT_SENT:
             self.refunded(lease)
         else:
-            self._end(lease, End(lease="", answered=outcome.kind in _ANSWERED))
-        for account in self._accounts():
-            incident = account.cooldown.incident
-            if incident is not None and incident is not self._incidents.get(account.name):
-                self._incidents[account.name] = incident
-                self._start(self._report(cast(SharedAccount, account), incident, lease, record, outcome))
-
-    def _end(self, lease: Lease, end: End) -> None:
-        if (record := self._held.pop(lease, None)) is None:
-            return
-        cost = record.cost if end.cost is None else end.cost
-        self._ends.append(replace(end, lease=record.lease))
-        if cost != NOTHING:
-            record.cost, record.running, record.ended = cost, False, True
-            self._past.append(record)
-        horizon = self._store_now() - micros(REMEMBERED)
-        while self._past and self._past[0].at < horizon:
-            self._past.popleft()
-        self._flush_soon()
-
-    def _take_ends(self) -> tuple[End, ...]:
-        ends, self._ends = tuple(self._ends), []
-        return ends
-
-    def _flush_soon(self) -> None:
-        if self._flush is None and not self.closed:
-            self._flush = asyncio.get_running_loop().call_later(SOON, self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush = None
-        if self._ends:
-            ends = self._take_ends()
-            self._start(self._tell(lambda: self.store.end(ends)))
-
-    async def _tell(self, act: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        await self._insist(act)
-
-    # -- cooldowns and lessons -----------------------------------------------------------------------------------------
-
-    async def _report(
-        self, account: SharedAccount, incident: Incident, lease: Lease, record: Record | None, outcome: Outcome
-    ) -> None:
-        epoch = account.known_epoch
-        if record is not None and account.name in record.accounts:
-            epoch = record.epochs[record.accounts.index(account.name)]
-        limited = incident.reason is Kind.RATE_LIMITED
-        note = {"kind": incident.reason.value, "quota": incident.quota, "hint": incident.provenance.value == "server"}
-        found = Reported(
-            account=account.name,
-            epoch=epoch,
-            lasts=micros(max(incident.until - self._clock(), 0.0)),
-            extends=incident.provenance.value != "heuristic",
-            verdict=micros(ACCEPTED_AFTER if limited else LOST_AFTER),
-            silence=limited,
-            note=json.dumps(note),
-        )
-        page = await self._insist(lambda: self.store.cool(found))
-        if page is None:
-            return
-        first = page.epoch == epoch + 1
-        account.known_epoch = max(account.known_epoch, page.epoch)
-        account.mirror(page, self._ahead, self._clock())
-        if limited and first:
-            self._learn(lease, account, outcome)
-            self._teach_account(account)
-        self._adopt(account, page)
-
-    def _teach(self, lease: Lease) -> None:
-        for account in (lease.candidate.account, *lease.candidate.account.pools):
-            if account.delicate:
-                self._teach_account(cast(SharedAccount, account))
-
-    def _teach_account(self, account: SharedAccount) -> None:
-        for lesson in account.lessons(self._ahead):
-            self._start(self._teach_one(account, lesson))
-
-    async def _teach_one(self, account: SharedAccount, lesson: Lesson) -> None:
-        stands = await self._insist(lambda: self.store.teach(lesson))
-        if stands is not None and account.heed(stands, self._ahead, self._clock()):
-            self._drain()
-
-    def _adopt(self, account: SharedAccount, page: Page) -> None:
-        """Others have met an incident, or learned something."""
-        now = self._clock()
-        account.known_epoch = max(account.known_epoch, page.epoch)
-        until = self._local(page.until)
-        if page.until and until > max(account.cooldown.until, now):
-            facts = json.loads(page.note) if page.note else {"kind": Kind.RATE_LIMITED, "quota": None, "hint": False}
-            outcome = Outcome(kind=Kind(facts["kind"]), quota=facts["quota"])
-            incident = account.cooldown.hear(outcome, until, now, hinted=facts["hint"])
-            if incident is not None:
-                self._incidents[account.name] = incident
-                account.rebuild()
-                self._heard(account, incident)
-        for lesson in page.lessons:
-            account.heed(lesson, self._ahead, now)
-
-    # -- what the store says by itself ---------------------------------------------------------------------------------
+            self._mail.end(lease, End(lease="", answered=outcome.kind in _ANSWERED))
 
     def _changed(self, change: Change) -> None:
         """The store tells of what another router has done."""
-        if self.closed:
+        if self._mail.closed:
             return
         if change.anew:
-            records = [*self._past, *self._held.values()]
-            self._start(self._tell(lambda: self.store.restate(records)))
-        names = {account.name for account in self._accounts()}
-        if changed := names if change.anew else names.intersection(change.accounts):
-            self._look(tuple(sorted(changed)))
-        woken = False
-        for desk in self._desks.values():
-            if change.anew or desk.name in change.wake:
-                desk.again = woken = True
+            self._mail.restate()
+        names = self._hearsay.accounts().keys()
+        self._hearsay.look(names if change.anew else names & set(change.accounts))
+        woken = [desk for desk in self._desks.values() if change.anew or desk.name in change.wake]
+        for desk in woken:
+            desk.again = True
         if woken:
             self._drain()
 
-    def _look(self, names: tuple[str, ...]) -> None:
-        self._start(self._look_now(names))
-
-    async def _look_now(self, names: tuple[str, ...]) -> None:
-        pages = await self._insist(lambda: self.store.look(names))
-        if pages is None:
-            return
-        accounts = {account.name: account for account in self._accounts()}
-        for page in pages:
-            if (account := accounts.get(page.name)) is not None:
-                self._adopt(cast(SharedAccount, account), page)
-        self._drain()
-
-    # -- keeping in touch ----------------------------------------------------------------------------------------------
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _insist(self, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Repeat an act until the store answers. None once the router is closed, and it does not."""
-        ceiling = FIRST_RETRY
-        while True:
-            try:
-                await self._opened()
-                answer = await act()
-            except StoreUnavailable as failure:
-                if self.failure is None:
-                    log.warning("%s", failure)
-                self.failure = failure
-                self._drain()
-                if self.closed:
-                    return None
-                await asyncio.sleep(self._rng.uniform(0.0, ceiling))
-                ceiling = min(2.0 * ceiling, LAST_RETRY)
-            else:
-                if self.failure is not None:
-                    log.warning("the store %s answers again", self.failure.store)
-                    self.failure = None
-                return answer
-
-    async def _opened(self) -> None:
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.get_running_loop().create_task(self.store.open(self._changed))
-            self._opening.add_done_callback(lambda task: self._start(self._keep()) if not task.exception() else None)
-        await asyncio.shield(self._opening)
-
-    async def _keep(self) -> None:
-        """Renew what is in flight, as long as there is a router."""
-        while not self.closed:
-            await asyncio.sleep(RENEW_EVERY)
-            horizon = self._store_now() - micros(RENEW_EVERY)
-            held = {record.lease: record for record in self._held.values() if record.at <= horizon}
-            if held:
-                lost = await self._insist(lambda held=held: self.store.renew(tuple(held), micros(LASTS)))
-                if lost:
-                    await self._insist(lambda lost=lost: self.store.restate([held[lease] for lease in lost]))
-
     async def aclose(self) -> None:
-        """Give back what is booked, tell what has ended, and let go of the store."""
+        """Leave every line, tell what has ended, and let go of the store."""
         leaving = [self._to_leave(desk) for desk in self._desks.values() if desk.waits]
-        self.closed = True
-        if self._flush is not None:
-            self._flush.cancel()
-        if self._opening is not None:
-            for ask in leaving:
-                await self._insist(lambda ask=ask: self.store.admit(ask))
-            if ends := self._take_ends():
-                await self._insist(lambda: self.store.end(ends))
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self.store.aclose()
+        self._desks.clear()
+        await self._mail.aclose([functools.partial(self._mail.store.admit, ask) for ask in leaving])
+
+
+def _longest(accounts: Iterable[Account]) -> float:
+    """Seconds for which what was spent counts, days apart."""
+    periods = [meter.quota.period for account in accounts for meter in account.meters.values() if not meter.quota.daily]
+    return max(periods, default=0.0)
 
 
 def _without(steps: list[list[Candidate]], booked: set[Account]) -> list[list[Candidate]]:

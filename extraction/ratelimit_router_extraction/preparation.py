@@ -56,9 +56,7 @@ def load_setup(
         with importlib.resources.as_file(
             importlib.resources.files("ratelimit_router_extraction") / "default.toml"
         ) as default:
-            return load_setup(
-                str(default), changes, domains=domains, simulate=True, store=store, environ=environ
-            )
+            return load_setup(str(default), changes, domains=domains, simulate=True, store=store, environ=environ)
     config = load_config(path, environ, require_keys=False, known_tables=("extract", "simulation"))
     if store is not None:
         check_url(store)

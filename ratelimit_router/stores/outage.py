@@ -3,9 +3,9 @@
 `ShareOnOutage` is the second: each of `processes` admits up to one part in so many of every quota by itself, counting
 what it has spent itself before. When the store is back it is told of all that before anybody here asks it again.
 
-The price: until every process has told, the store knows less than what was spent, and before the outage one process may
-have used more than its share of what the others use now. So up to twice a quota may be spent around an outage, most of it
-where the load is uneven. A quota (or a number of calls in flight) that is smaller than `processes` is not to be had.
+The price: until every process has told, the store knows less than what was spent, and before the outage one process
+may have used more than its share of what the others use now. So up to twice a quota may be spent around an outage, most
+of it where the load is uneven. A quota, or a number of calls in flight, smaller than `processes` is not to be had.
 """
 
 import asyncio

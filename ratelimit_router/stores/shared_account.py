@@ -164,9 +164,7 @@ def _alike(one: Learned, other: Learned) -> bool:
     return abs(one.since - other.since) < 2 / MICRO and asdict(one) | {"since": 0} == asdict(other) | {"since": 0}
 
 
-def _ration(
-    name: str, meter: Meter, bucket: Bucket, kind: Kind, guard: float, opens: int, closes: int
-) -> Ration:
+def _ration(name: str, meter: Meter, bucket: Bucket, kind: Kind, guard: float, opens: int, closes: int) -> Ration:
     quota = meter.quota
     amount = meter.learned.amount(quota.amount)
     return Ration(

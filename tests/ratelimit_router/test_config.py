@@ -152,6 +152,7 @@ def test_the_slow_start_can_be_switched_off() -> None:
 
 GOOD = '[models.flash]\nlimits = { rpm = 10 }\n[models.lite]\n[tiers.hot]\nchain = ["flash"]\n'
 
+STORES = "there are memory:, sqlite:PATH, redis://..., rediss://..., unix://..., and env:NAME for one of them"
 DEFECTS = {
     "unknown model in a chain": (
         '[models.flash]\n[tiers.hot]\nchain = ["flahs"]',
@@ -410,13 +411,37 @@ DEFECTS = {
         GOOD + "weight = 0\n",
         "router.toml:6: tiers.hot.weight: must be a finite number above 0, not 0",
     ),
-    "a store of tomorrow": (
+    "a store that nobody knows": (
+        GOOD + '[router]\nstore = "etcd://:secret@example.org"',
+        f'router.toml:7: router.store: there is no store "etcd:": {STORES}',
+    ),
+    "a password in the file": (
         GOOD + '[router]\nstore = "redis://:secret@example.org"',
-        'router.toml:7: router.store: "redis:" does not exist in this version: only "memory:" does',
+        'router.toml:7: router.store: holds a password: write "env:NAME", and put the URL into that variable',
     ),
     "a store that is no URL": (
         GOOD + '[router]\nstore = "memory"',
-        'router.toml:7: router.store: must be the URL of a store: only "memory:" does',
+        f"router.toml:7: router.store: must be the URL of a store: {STORES}",
+    ),
+    "a file without a path": (
+        GOOD + '[router]\nstore = "sqlite:"',
+        'router.toml:7: router.store: "sqlite:" wants a path behind it',
+    ),
+    "a policy for outages that does not exist": (
+        GOOD + '[router]\nstore = "sqlite:state.db"\noutage = "pray"',
+        'router.toml:8: router.outage: must be "strict" (spend nothing while the store is away) or "share"',
+    ),
+    "a share of nobody knows how many": (
+        GOOD + '[router]\nstore = "sqlite:state.db"\noutage = "share"',
+        'router.toml:6: router.processes: is missing: with outage = "share", how many processes use this store?',
+    ),
+    "processes that share nothing": (
+        GOOD + '[router]\nstore = "sqlite:state.db"\nprocesses = 4',
+        'router.toml:8: router.processes: counts only with outage = "share"',
+    ),
+    "an outage of this process": (
+        GOOD + '[router]\noutage = "share"\nprocesses = 4',
+        'router.toml:7: router.outage: "memory:" is never away: leave it out',
     ),
     "a slow start of nothing": (
         GOOD + "[router]\nslow_start = 0",
@@ -454,7 +479,8 @@ def test_a_secret_or_a_password_is_never_repeated(tmp_path: Path) -> None:
         "a secret in the file",
         "a variable that cannot be one",
         "a password in the URL",
-        "a store of tomorrow",
+        "a store that nobody knows",
+        "a password in the file",
     ):
         message = problem(tmp_path, DEFECTS[name][0])
         assert "AIza" not in message

@@ -36,6 +36,7 @@ from ratelimit_router import (
     RouterError,
     RouteTimeout,
     Skipped,
+    StoreUnavailable,
     UnknownTier,
     errors,
 )
@@ -47,6 +48,7 @@ ALL = [
     ConfigError("is wrong", key="limits.rpm", file="router.toml", line=3),
     UnknownTier("hot", ("bulk",)),
     RouterClosed(),
+    StoreUnavailable("redis://localhost", "refused"),
     RequestTooLarge(WHY),
     NoCapacity(5.0, WHY, retry_after=2.0),
     RouteTimeout(5.0, WHY, retry_after=2.0),

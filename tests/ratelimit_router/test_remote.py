@@ -309,7 +309,7 @@ def test_a_long_call_keeps_its_place_and_a_dead_router_loses_its_own(virtual: An
         lease.settle()
         await asyncio.sleep(0.1)
         dead = await other.route("t")
-        other._dispatcher.remote.closed = True  # as if it had been killed: it renews nothing any more
+        other._dispatcher.remote._mail.closed = True  # as if it had been killed: it renews nothing any more
         died = loop.time()
         (await one.route("t")).settle()
         assert loop.time() - died <= 36.0
