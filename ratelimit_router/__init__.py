@@ -53,7 +53,12 @@ if TYPE_CHECKING:
         RouterSnapshot,
         TierSnapshot,
     )
+    from ratelimit_router.stores.local import LocalStore
     from ratelimit_router.stores.memory import MemoryStore
+    from ratelimit_router.stores.outage import ShareOnOutage
+    from ratelimit_router.stores.redis import RedisStore
+    from ratelimit_router.stores.shared import SharedStore
+    from ratelimit_router.stores.sqlite import SqliteStore
 
 __version__ = "0.1.0"
 
@@ -73,6 +78,7 @@ __all__ = [
     "Lease",
     "Limit",
     "Limits",
+    "LocalStore",
     "MemoryStore",
     "Model",
     "ModelGone",
@@ -99,7 +105,10 @@ __all__ = [
     "RouterClosed",
     "RouterError",
     "RouterSnapshot",
+    "ShareOnOutage",
+    "SharedStore",
     "Skipped",
+    "SqliteStore",
     "StoreUnavailable",
     "Tier",
     "TierSnapshot",
@@ -152,12 +161,17 @@ _HOMES = {
         "RouterSnapshot",
         "TierSnapshot",
     ),
+    "stores.local": ("LocalStore",),
     "stores.memory": ("MemoryStore",),
+    "stores.outage": ("ShareOnOutage",),
+    "stores.redis": ("RedisStore",),
+    "stores.shared": ("SharedStore",),
+    "stores.sqlite": ("SqliteStore",),
 }
-"""Which module defines what. The observers need an extra each, so they are no part of `import *`."""
+"""Which module defines what. What needs an extra is no part of `import *`."""
 
 
 if TYPE_CHECKING:
-    __all__ += ["PrometheusMetrics", "StructlogObserver"]
+    __all__ += ["PrometheusMetrics", "RedisStore", "StructlogObserver"]
 else:  # unseen by type checkers, which would take any name for granted
     __getattr__, __dir__ = lazily(globals(), _HOMES)
