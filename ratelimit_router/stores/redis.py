@@ -319,12 +319,14 @@ class RedisStore:
         silent = False
         while True:
             message = await raw.read_response(timeout=QUIET)
-            if message is None and silent:
-                return
-            silent = message is None
-            if silent:
+            if message is None:
+                if silent:
+                    return
+                silent = True
                 await raw.send_packed_command(packed(("PING",)), check_health=False)
-            elif message[0] == b"message":
+                continue
+            silent = False
+            if message[0] == b"message":
                 wake, accounts = json.loads(message[2])
                 self._tell(Change(wake=tuple(wake), accounts=tuple(accounts)))
 

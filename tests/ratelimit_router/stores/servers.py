@@ -56,7 +56,11 @@ class Server:
         self.name, self.options, self.port = name, options, port or free_port()
         self.home = TemporaryDirectory(prefix="ratelimit-router-")
         self.process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> str:
@@ -73,6 +77,7 @@ class Server:
         deadline = time.monotonic() + 10
         while b"+PONG" not in (answer := self.say("PING")) and b"NOAUTH" not in answer:
             assert time.monotonic() < deadline, "the server does not start"
+            assert self.process.poll() is None, "the server refuses to start"
             time.sleep(0.01)
 
     @property

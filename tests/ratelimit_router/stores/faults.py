@@ -1,0 +1,65 @@
+"""A network that fails as it is told to, between a client and a server."""
+
+import asyncio
+from contextlib import suppress
+
+__all__ = ["Proxy"]
+
+
+class Proxy:
+    """Forwards to `port`. `latency`: seconds for each answer. `silent`: a black hole, for requests and answers alike.
+
+    `lose`: so many answers are lost, and their connections with them, after the server has done what it was asked.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port, self.latency, self.silent, self.lose = port, 0.0, False, 0
+        self._server: asyncio.Server | None = None
+        self._pipes: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> "Proxy":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.reset()
+        for pipe in self._pipes:
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        assert self._server is not None
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def reset(self) -> None:
+        """Cut every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with suppress(OSError):
+            there, back = await asyncio.open_connection("127.0.0.1", self.port)
+            self._writers.add(back)
+            for source, target, answers in ((reader, back, False), (there, writer, True)):
+                pipe = asyncio.create_task(self._pipe(source, target, answers))
+                self._pipes.add(pipe)
+            return
+        writer.close()
+
+    async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, answers: bool) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                if answers and self.latency:
+                    await asyncio.sleep(self.latency)
+                if answers and self.lose:
+                    self.lose -= 1
+                    break
+                if not self.silent:
+                    target.write(data)
+        target.transport.abort()
