@@ -89,6 +89,7 @@ class _Clerk(threading.Thread):
         self._using = threading.Lock()  # by whoever uses the database
         self._database: Database | None = None
         self._folder: Database | None = None
+        self._waiting = False  # the thread waits for another process
         self._last = 0  # number of the latest change that was heard of
         self._version = 0
         self._written = 0  # acts since the log was folded
@@ -98,7 +99,8 @@ class _Clerk(threading.Thread):
 
     def do(self, job: _Job) -> None:
         """Do it now, if nobody has to be waited for."""
-        if self._database is not None and self._jobs.empty() and self._using.acquire(blocking=False):
+        idle = self._jobs.empty() and (not self._waiting or not job.writes)
+        if idle and self._database is not None and self._using.acquire(blocking=False):
             try:
                 done = self._finish(job, self._database)
             finally:
@@ -116,9 +118,10 @@ class _Clerk(threading.Thread):
     def run(self) -> None:
         """Work until it is stopped."""
         while (job := self._next()) is not None:
+            self._waiting = True
             if not (job.vain and job.done.cancelled()):
-                with self._using:
-                    self._do(job)
+                self._do(job)
+            self._waiting = False
             self._fold()
         for database in (self._database, self._folder):
             if database is not None:
@@ -141,8 +144,11 @@ class _Clerk(threading.Thread):
         except Exception as error:  # noqa: BLE001 it is the caller's
             job.answer(None, error)
             return
-        if not any(self._finish(job, database) for _ in naps(job.until)):
-            job.answer(None, database.locked())
+        for _ in naps(job.until):
+            with self._using:
+                if self._finish(job, database):
+                    return
+        job.answer(None, database.locked())
 
     def _open(self) -> Database:
         if self._database is None:

@@ -83,8 +83,8 @@ class Database:
 
     def __init__(self, path: Path, timeout: float) -> None:
         self.path, self._timeout = path, timeout
-        _check_place(path)
         try:
+            _check_place(path)
             self._turnstile = Turnstile(path.with_name(path.name + "-lock"))
             self.connection = self._connect()
         except (sqlite3.Error, OSError) as error:
