@@ -40,7 +40,7 @@ def test_the_reference_names_every_key() -> None:
     listed = set(re.findall(r"^\| `(\w+)` \|", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE))
     limits = {each.name for each in fields(Limits)} | {each.name for each in fields(Limit)}
     tiers = {"chain", "patience", "weight"}
-    router = {"fallback", "store", "slow_start", "guard", "stretch"}
+    router = {"fallback", "store", "outage", "processes", "slow_start", "guard", "stretch"}
     assert listed == set(configuration._MODEL) | limits | tiers | router
 
 
