@@ -43,6 +43,7 @@ def open_store(
 
     Raises ConfigError for a URL that names none, an unset variable, or a missing extra.
     """
+    check_url(url)
     if url.startswith("env:"):
         variable = url.removeprefix("env:")
         url = environ.get(variable, "").strip()
@@ -50,8 +51,6 @@ def open_store(
             raise ConfigError(f"the environment variable {variable[:60]} is not set: export it", key="store")
         if url.startswith("env:"):
             raise ConfigError(f"the environment variable {variable[:60]} names another variable", key="store")
-    else:
-        check_url(url)
     kind = url.partition(":")[0]
     if kind == "memory":
         return MemoryStore()
