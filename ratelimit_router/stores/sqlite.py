@@ -154,7 +154,8 @@ class _Clerk(threading.Thread):
         if self._database is None:
             self._folder = Database(self._path, self._timeout)
             database = Database(self._path, self._timeout)
-            self._last, self._version = SqlitePages(database.connection).latest(), database.version()
+            _, self._last = SqlitePages(database.connection).begin()
+            self._version = database.version()
             self._database = database
         return self._database
 
@@ -199,12 +200,14 @@ class _Clerk(threading.Thread):
         pages = SqlitePages(database.connection)
         commit = False
         try:
-            now = max(pages.now(), round(self._clock() * 1e6))
+            told, latest = pages.begin()
+            now = max(told, round(self._clock() * 1e6))
             book = Book(pages, now)
             result = job.act(book)
-            last, changes = pages.heard(self._last)
+            last, changes = pages.heard(self._last) if latest != self._last else (latest, ())
             if job.writes:
-                pages.tell_time(now)
+                if now > told:
+                    pages.tell_time(now)
                 if book.change != Change():
                     last, changes = pages.publish(book.change), (*changes, book.change)
                 if time.monotonic() > self._tidied + TIDY:

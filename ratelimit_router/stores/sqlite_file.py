@@ -95,7 +95,7 @@ class Database:
         try:
             if not entered:
                 raise self.locked()
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make(self.path)
             connection = sqlite3.connect(
                 _uri(self.path), uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False
             )
@@ -112,8 +112,11 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make sure that the file is ours, or make it so."""
+        connection.execute("BEGIN")  # all three as of one moment: somebody else may be making the file
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         application, version = _number(connection, "application_id"), _number(connection, "user_version")
-        new = not application and not version and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        connection.execute("COMMIT")
+        new = not (application or version or tables)
         if not new and application != APPLICATION:
             raise self._wrong("is an SQLite database of another application: name another file, which will be made")
         if version > VERSION:
@@ -209,6 +212,16 @@ class Database:
 def is_busy(error: BaseException) -> bool:
     """Whether somebody else had locked it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _make(path: Path) -> None:
+    """Make a private file, if there is none.
+
+    One that exists is not even opened: to close it again would drop the locks that SQLite holds for this process
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2), and whoever closes it elsewhere would delete the log.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _check_place(path: Path) -> None:

@@ -42,6 +42,7 @@ class SqlitePages:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
+        self._soonest = 0  # no lease that is in flight expires earlier
 
     # -- accounts and their charges ------------------------------------------------------------------------------------
 
@@ -89,6 +90,8 @@ class SqlitePages:
 
     def keep(self, record: Record, until: int) -> None:
         """See `Pages`."""
+        if record.running:
+            self._soonest = min(self._soonest, record.expires)
         self._run(
             "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -106,27 +109,26 @@ class SqlitePages:
 
     def overdue(self, now: int) -> Sequence[Record]:
         """See `Pages`."""
+        if self._soonest > now:
+            return []
         query = f"SELECT {_RECORD} FROM leases WHERE running AND expires <= ? ORDER BY expires, lease"  # noqa: S608 ours
         return [_record(row) for row in self._run(query, (now,)).fetchall()]
 
     # -- what a store in a file needs besides --------------------------------------------------------------------------
 
-    def now(self) -> int:
-        """The latest instant that anybody was told: time goes on from there."""
-        return int(self._run("SELECT now FROM meta").fetchone()[0])
+    def begin(self) -> tuple[int, int]:
+        """The latest instant that anybody was told (time goes on from there), and the number of the latest change."""
+        now, latest, self._soonest = self._run(_BEGIN).fetchone()
+        return now, latest
 
     def tell_time(self, now: int) -> None:
         """From now on it is not earlier than that."""
-        self._run("UPDATE meta SET now = ? WHERE now < ?", (now, now))
+        self._run("UPDATE meta SET now = ?", (now,))
 
     def publish(self, change: Change) -> int:
         """Have other processes hear of a change. Returns its number."""
         text = _encode([change.wake, change.accounts])
         return self._run("INSERT INTO changes (change) VALUES (?)", (text,)).lastrowid or 0
-
-    def latest(self) -> int:
-        """The number of the latest change."""
-        return int(self._run("SELECT coalesce(max(id), 0) FROM changes").fetchone()[0])
 
     def heard(self, since: int) -> tuple[int, tuple[Change, ...]]:
         """What has changed since that number, and the number of the latest change."""
@@ -143,6 +145,10 @@ class SqlitePages:
         self._run("DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?", (HEARD,))
 
 
+_BEGIN = (
+    "SELECT now, (SELECT coalesce(max(id), 0) FROM changes),"
+    " (SELECT coalesce(min(expires), 9007199254740991) FROM leases WHERE running) FROM meta"  # NEVER
+)
 _RECORD = "lease, line, accounts, at, cost, expires, running, ended"
 
 

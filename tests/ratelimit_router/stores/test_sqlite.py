@@ -137,6 +137,18 @@ def test_processes_that_are_killed_at_any_moment_leave_the_file_whole(tmp_path: 
         assert leases == (len(first.charges) + 1, first.running + 1)
 
 
+def test_a_process_that_leaves_does_not_delete_the_log_of_those_who_stay(tmp_path: Path) -> None:
+    """SQLite's locks of one process are lost if it only opens and closes the file: nobody may do that."""
+    path = tmp_path / "quotas.db"
+    with desk_of(lambda clock: SqliteStore(path)) as desk, desk_of(lambda clock: SqliteStore(path)) as other:
+        desk.admit(model("m", rolling(1)))
+        log = path.with_name("quotas.db-wal").stat().st_ino
+        worker = start(WORKER, path, "a", 10, 2)
+        assert worker.communicate(timeout=30)[0].split() == ["open", "2"]
+        assert path.with_name("quotas.db-wal").stat().st_ino == log
+        assert len(other.page("m").charges) == 3
+
+
 def test_what_a_killed_process_had_in_flight_comes_back_when_its_lease_expires(tmp_path: Path) -> None:
     """The slot is not lost for good, and not free too early."""
     path = tmp_path / "quotas.db"
