@@ -23,13 +23,10 @@ from ratelimit_router.stores.shared import SharedStore
 from ratelimit_router.stores.shared_account import MICRO, micros
 from ratelimit_router.stores.terms import NEVER, NOTHING, Change, End, Record
 
-__all__ = ["LASTS", "Correspondence"]
+__all__ = ["Correspondence"]
 
 T = TypeVar("T")
 
-LASTS = 30.0
-"""Seconds that a lease is good for: what a process that died had in flight is back then. It is renewed in time."""
-RENEW_EVERY = LASTS / 3
 SOON = 0.002
 """Seconds that the end of a call waits for an ask to ride along with."""
 FIRST_RETRY, LAST_RETRY = 0.05, 2.0
@@ -54,6 +51,8 @@ class Correspondence:
         remembers: Callable[[], float],
     ):
         self.store, self._clock = store, clock
+        self.lasts = micros(store.lease)  # of a lease, unless it is renewed
+        self._renew_every = store.lease / 3
         self._heard, self._failed, self._remembers = heard, failed, remembers
         self.name = os.urandom(6).hex()  # of this router
         self.failure: StoreUnavailable | None = None  # the latest, while the store does not answer
@@ -168,15 +167,15 @@ class Correspondence:
     async def _keep(self) -> None:
         """Renew what is in flight, and forget what is long gone, as long as there is a router."""
         while not self.closed:
-            await asyncio.sleep(RENEW_EVERY)
+            await asyncio.sleep(self._renew_every)
             horizon = self.store_now() - micros(self._remembers())
             while self._past and self._past[0].at < horizon:
                 self._past.popleft()
-            old = self.store_now() - micros(RENEW_EVERY)
+            old = self.store_now() - micros(self._renew_every)
             await self._renew({record.lease: record for record in self._held.values() if record.at <= old})
 
     async def _renew(self, held: dict[str, Record]) -> None:
-        lost = await self.insist(lambda: self.store.renew(tuple(held), micros(LASTS))) if held else ()
+        lost = await self.insist(lambda: self.store.renew(tuple(held), self.lasts)) if held else ()
         if lost:
             await self.insist(lambda: self.store.restate([held[lease] for lease in lost]))
 
@@ -198,7 +197,7 @@ class Correspondence:
             if ends := self.take_ends():
                 await self.insist(lambda: self.store.end(ends))
         except StoreUnavailable as failure:
-            log.warning("closing: %s; what was in flight is free again in %g s", failure, LASTS)
+            log.warning("closing: %s; what was in flight is free again in %g s", failure, self.store.lease)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

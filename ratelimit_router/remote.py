@@ -20,7 +20,7 @@ from typing import cast
 
 from ratelimit_router.account import Account
 from ratelimit_router.cooldown import Incident
-from ratelimit_router.correspondence import LASTS, Correspondence
+from ratelimit_router.correspondence import Correspondence
 from ratelimit_router.errors import StoreUnavailable
 from ratelimit_router.hearsay import Hearsay
 from ratelimit_router.lease import Lease
@@ -221,7 +221,7 @@ class Remote:
             line=desk.name,
             steps=desk.steps,
             wants=tuple(wants),
-            lasts=micros(LASTS),
+            lasts=self._mail.lasts,
             instead=desk.booking.grant.lease if desk.booking else "",
             ends=self._mail.take_ends(),
         )
@@ -321,7 +321,7 @@ class Remote:
             epochs=grant.epochs,
             at=grant.at,
             cost=amounts(waiter.cost),
-            expires=grant.at + micros(LASTS),
+            expires=grant.at + self._mail.lasts,
         )
         self._mail.hold(lease, record)
         known = zip(accounts, grant.epochs, strict=True)
@@ -346,7 +346,12 @@ class Remote:
     def _to_leave(self, desk: Desk) -> Ask:
         booked = desk.booking.grant.lease if desk.booking else ""
         return Ask(
-            line=desk.name, steps=desk.steps, wants=(), lasts=micros(LASTS), instead=booked, ends=self._mail.take_ends()
+            line=desk.name,
+            steps=desk.steps,
+            wants=(),
+            lasts=self._mail.lasts,
+            instead=booked,
+            ends=self._mail.take_ends(),
         )
 
     # -- after the call ------------------------------------------------------------------------------------------------

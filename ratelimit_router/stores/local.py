@@ -11,6 +11,7 @@ from dataclasses import replace
 from ratelimit_router.clock import Clock, wall
 from ratelimit_router.stores.book import Book
 from ratelimit_router.stores.pages import Account
+from ratelimit_router.stores.shared import LEASE, check_lease
 from ratelimit_router.stores.terms import Amounts, Answer, Ask, Change, End, Incident, Lesson, Page, Record
 
 __all__ = ["LocalPages", "LocalStore"]
@@ -84,8 +85,8 @@ class LocalPages:
 class LocalStore:
     """See `SharedStore`. `clock`: seconds since 1970."""
 
-    def __init__(self, *, clock: Clock = wall) -> None:
-        self._clock = clock
+    def __init__(self, *, clock: Clock = wall, lease: float = LEASE) -> None:
+        self._clock, self.lease = clock, check_lease(lease)
         self._latest = 0
         self._pages = LocalPages()
         self._listeners: list[Callable[[Change], None]] = []

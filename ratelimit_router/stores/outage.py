@@ -64,6 +64,11 @@ class ShareOnOutage:
         self._search: asyncio.Task[None] | None = None
         self._rng = random.Random()
 
+    @property
+    def lease(self) -> float:
+        """See `SharedStore`."""
+        return self._store.lease
+
     async def open(self, heard: Callable[[Change], None]) -> None:
         """See `SharedStore`. Without the store from the start there is nothing to have a share of: it raises."""
         self._heard = heard

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from ratelimit_router.clock import Clock
 from ratelimit_router.errors import ConfigError, StoreUnavailable
+from ratelimit_router.stores.shared import LEASE, check_lease
 from ratelimit_router.stores.terms import (
     Amounts,
     Answer,
@@ -66,7 +67,8 @@ class RedisStore:
     `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any. `prefix`: one for each
     application. `timeout`: seconds for one answer, and for connecting. `blank`: what state that is missing means:
     `"careful"` that everything was spent; `"full"` that nothing was, by your word: after a loss of the server's data,
-    or a failover, up to a whole quota more is spent than there is. `clock`: for tests, instead of the server's.
+    or a failover, up to a whole quota more is spent than there is. `lease`: see `SharedStore`.
+    `clock`: for tests, instead of the server's.
 
     Raises ConfigError for a URL that cannot work. Belongs to the event loop on which it is opened.
     """
@@ -78,12 +80,14 @@ class RedisStore:
         prefix: str = "ratelimit-router",
         timeout: float = 0.5,
         blank: Literal["careful", "full"] = "careful",
+        lease: float = LEASE,
         clock: Clock | None = None,
     ):
         if not prefix or "{" in prefix or "}" in prefix:
             raise ConfigError(f"the prefix {prefix!r} must not be empty, and have no braces", key="store")
         if blank not in ("careful", "full"):
             raise ConfigError(f"`blank` is 'careful' or 'full', not {blank!r}", key="store")
+        self.lease = check_lease(lease)
         self._address = Address(url, timeout)
         self._timeout, self._blank, self._clock = timeout, blank, clock
         self._key, self._channel = f"{{{prefix}}}:store", f"{{{prefix}}}:news"

@@ -3,18 +3,37 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+from ratelimit_router.errors import ConfigError
 from ratelimit_router.stores.terms import Answer, Ask, Change, End, Incident, Lesson, Page, Record
 
-__all__ = ["SharedStore"]
+__all__ = ["LEASE", "SharedStore", "check_lease"]
+
+LEASE = 30.0
+"""Seconds that a lease is good for, where nothing else is said."""
+
+
+def check_lease(seconds: float) -> float:
+    """The same. Raises ConfigError unless it is a number of seconds from 0.1 to an hour."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.1 <= seconds <= 3600:
+        raise ConfigError(f"must be from 0.1 to 3600 seconds, not {seconds!r}", key="lease")
+    return float(seconds)
 
 
 @runtime_checkable
 class SharedStore(Protocol):
     """State that routers in several processes share. Every method is one atomic act; `Book` says what it does.
 
+    `lease`: seconds that a lease is good for: what a process that died had in flight is back then. Routers renew theirs
+    three times as often.
+
     All raise StoreUnavailable where the store cannot be reached in time. Whether the act has happened is not known
     then; each may be repeated, which changes nothing if it has.
     """
+
+    @property
+    def lease(self) -> float:
+        """See above."""
+        ...
 
     async def open(self, heard: Callable[[Change], None]) -> None:
         """Start, and have `heard` called with everything that another router changes. Raises ConfigError for a store

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from ratelimit_router.clock import Clock, wall
 from ratelimit_router.errors import ConfigError, StoreUnavailable
 from ratelimit_router.stores.book import Book
+from ratelimit_router.stores.shared import LEASE, check_lease
 from ratelimit_router.stores.sqlite_file import Database, is_busy, naps
 from ratelimit_router.stores.sqlite_pages import SqlitePages
 from ratelimit_router.stores.terms import Answer, Ask, Change, End, Incident, Lesson, Page, Record
@@ -231,12 +232,21 @@ class SqliteStore:
     """See `SharedStore`. `path`: a file on a local disk, made if it does not exist (mode 0600; it holds no secrets).
 
     `clock`: seconds since 1970. `timeout`: seconds that an act waits for other processes. `poll`: seconds between two
-    looks for what they have changed. One store serves any number of routers of one process, and hears its own changes;
-    the last router that closes it closes the file. A process that is forked off needs a store of its own.
+    looks for what they have changed. `lease`: see `SharedStore`. One store serves any number of routers of one process,
+    and hears its own changes; the last router that closes it closes the file. A process that is forked off needs a
+    store of its own.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, clock: Clock = wall, timeout: float = 5.0, poll: float = 0.05):
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Clock = wall,
+        timeout: float = 5.0,
+        poll: float = 0.05,
+        lease: float = LEASE,
+    ):
+        self.path, self.lease = Path(path), check_lease(lease)
         self._clock, self._timeout, self._poll = clock, timeout, poll
         self._listeners: list[tuple[asyncio.AbstractEventLoop, Heard]] = []
         self._users = 0
