@@ -15,52 +15,9 @@ local R_GUARD, R_OPENS, R_CLOSES = 8, 9, 10
 -- of the quota of a ration: its gauge, and its rate and capacity as they are known to be
 local Q_GAUGE, Q_RATE, Q_CAPACITY = 1, 2, 3
 
-local chain = unpacked(ARGV[3])
-local names, marks, terms, steps = chain[3], chain[4], chain[5], chain[6]
-local line, lasts, instead, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local ENDS = 8 + 6 * wanted
-
-local leases = {}
-for i = 8, #ARGV, 6 do
-  leases[#leases + 1] = ARGV[i]
-end
-if instead ~= '' then
-  leases[#leases + 1] = instead
-end
-local refused = begin(names, leases, lasts)
-if refused then
-  return refused
-end
-if now < chain[1] or now >= chain[2] then
-  return { now }
-end
-
-expire(lasts)
-end_all(ENDS)
--- A booking is given back, to ask for a better one, and nobody is woken yet.
-local given_up, given_back = instead ~= '' and lease_of(instead), nil
-if given_up and not given_up[ENDED] and given_up[AT] > now then
-  local before = back
-  given_back, back = given_up[COST], {}
-  end_lease(instead, given_up, NOTHING, true)
-  back = before
-end
-
-if wanted == 0 then -- the line leaves: what it was to have, or was woken for, is offered to the next
-  for i = 1, #names do
-    local waiting = account(names[i])[WAITING]
-    for j = #waiting - 1, 1, -2 do
-      if waiting[j] == line then
-        table.remove(waiting, j)
-        table.remove(waiting, j)
-      end
-    end
-    back[#back + 1] = { names[i], { true, true, true, true, true, true } }
-    changed[names[i]] = true
-  end
-  finish()
-  return { now, {}, {} }
-end
+-- of the act
+local names, marks, terms, steps, quotas
+local chains, kept = {}, 0 -- chains that were unpacked before: only a library keeps them
 
 -- -- every quota as it is now ---------------------------------------------------------------------------------------
 
@@ -149,7 +106,6 @@ local function refit(one, name, ration, rate, capacity)
 end
 
 -- Have a gauge for every ration of an account, as it is now.
-local quotas = {}
 local function catch_up(i)
   local name, rations, known = names[i], terms[i][2], {}
   local one = account(name)
@@ -182,16 +138,10 @@ end
 
 local function caught_up(i)
   if not quotas[i] then
-    terms[i] = unpacked(terms[i])
+    if type(terms[i]) == 'string' then
+      terms[i] = unpacked(terms[i])
+    end
     catch_up(i)
-  end
-end
-
-for i = 1, #names do
-  local name = names[i]
-  local digest = digests[name] or unopened[name] and string.sub(unopened[name], 1, DIGEST - 1)
-  if digest ~= marks[i] then
-    caught_up(i)
   end
 end
 
@@ -352,13 +302,13 @@ end
 
 -- -- granting --------------------------------------------------------------------------------------------------------
 
-local function grant(id, index, place, at, cost)
+local function grant(id, index, place, at, cost, line, lasts)
   local answer, charged, epochs, member = { id, index - 1, at }, {}, {}, entry(id, cost)
   for i = 1, steps[place] do
     local name = names[steps[place + i]]
     local one = accounts[name]
     charged[i], epochs[i], answer[3 + i] = name, one[EPOCH], one[EPOCH]
-    call('ZADD', BASE .. 'charges:' .. name, at, member)
+    call('ZADD', base .. 'charges:' .. name, at, member)
     spend(one, cost, at)
     one[LAST], one[RUNNING] = max(one[LAST], at), one[RUNNING] + 1
     if one[STATE] ~= OPEN then
@@ -390,89 +340,161 @@ local function again(id, record)
   return { id, -1, record[AT], unpack(record[EPOCHS]) }
 end
 
-local grants, found, served, upto = {}, {}, true, 0
-for w = 1, wanted do
-  local a = 2 + 6 * w
-  local id = ARGV[a]
-  local record = lease_of(id)
-  if record and (record[ENDED] or record[AT] <= now) then
-    if not record[ENDED] then
-      grants[#grants + 1] = again(id, record)
+-- -- the act ---------------------------------------------------------------------------------------------------------
+
+-- The line leaves: what it was to have, or was woken for, is offered to the next.
+local function leave(line)
+  for i = 1, #names do
+    local waiting = account(names[i])[WAITING]
+    for j = #waiting - 1, 1, -2 do
+      if waiting[j] == line then
+        table.remove(waiting, j)
+        table.remove(waiting, j)
+      end
     end
-  else
-    local cost = { tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]) }
-    local index, places
-    found, index, places = find(cost, record)
-    upto = #found
-    if record then -- a booking: it stays the last, and in line
-      grants[#grants + 1], served = again(id, record), false
-      break
-    end
-    local at = found[index][1]
-    served = at <= now
-    if served or (at - now <= min(tonumber(ARGV[a + 5]), FURTHEST) and is_bookable(places[index], at)) then
-      grants[#grants + 1] = grant(id, index, places[index], max(at, now), cost)
-    end
-    if not served then
-      break
-    end
-    upto = index - 1
+    back[#back + 1] = { names[i], { true, true, true, true, true, true } }
+    changed[names[i]] = true
   end
+  finish()
+  return { now, {}, {} }
 end
 
--- -- those who were not served ---------------------------------------------------------------------------------------
-
-local lacking, denials = {}, {}
-for i = 1, upto do
-  denials[i] = { found[i][1], found[i][2], found[i][3], found[i][4] }
-  if not served then
-    lacking[found[i][3]] = found[i][5] -- nothing, if it has become free since, or never will be
-  end
-end
-for i = 1, #names do
-  local name = names[i]
-  if not accounts[name] and unopened[name] and string.find(unopened[name], line, 1, true) then
-    account(name) -- the line may wait there
-  end
-end
--- They are woken when it comes back, in the order in which they asked first.
-for name, one in pairs(accounts) do
-  local waiting, place, lacks = one[WAITING], nil, lacking[name]
-  for i = 1, #waiting, 2 do
-    if waiting[i] == line then
-      place = i
+-- Those who were not served stand in line, and are woken when what they lack comes back, in the order in which they asked
+-- first. `lacking`: what, by account.
+local function stand_in_line(line, lacking)
+  for i = 1, #names do
+    local name = names[i]
+    if not accounts[name] and unopened[name] and string.find(unopened[name], line, 1, true) then
+      account(name) -- the line may wait there
     end
   end
-  if not place then
-    if lacks then
-      waiting[#waiting + 1] = line
-      waiting[#waiting + 1] = lacks
+  for name, one in pairs(accounts) do
+    local waiting, place, lacks = one[WAITING], nil, lacking[name]
+    for i = 1, #waiting, 2 do
+      if waiting[i] == line then
+        place = i
+      end
+    end
+    if not place then
+      if lacks then
+        waiting[#waiting + 1] = line
+        waiting[#waiting + 1] = lacks
+        changed[name] = true
+      end
+    elseif not lacks then
+      table.remove(waiting, place)
+      table.remove(waiting, place)
+      changed[name] = true
+    elseif waiting[place + 1] ~= lacks then
+      waiting[place + 1] = lacks
       changed[name] = true
     end
-  elseif not lacks then
-    table.remove(waiting, place)
-    table.remove(waiting, place)
-    changed[name] = true
-  elseif waiting[place + 1] ~= lacks then
-    waiting[place + 1] = lacks
-    changed[name] = true
   end
+  asker = line
 end
-asker = line
-if given_back and (not grants[1] or grants[#grants][3] < given_up[AT]) then
-  for _, name in ipairs(given_up[ACCOUNTS]) do -- its place is free for somebody else
-    came_back(name, given_back, true)
+
+local function run()
+  local chain = chains[ARGV[3]]
+  if not chain then
+    chains, kept = kept < 64 and chains or {}, kept < 64 and kept + 1 or 1
+    chain = cmsgpack.unpack(ARGV[3])
+    chains[ARGV[3]] = chain
   end
-end
-for i = 1, #back do
-  offer(back[i][1], back[i][2])
-end
-back = {}
-for i = 1, #names do
-  if changed[names[i]] then
-    caught_up(i)
-    forget(names[i])
+  names, marks, terms, steps, quotas = chain[3], chain[4], chain[5], chain[6], {}
+  local line, lasts, instead, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+  local ENDS = 8 + 6 * wanted
+
+  local leases = {}
+  for i = 8, #ARGV, 6 do
+    leases[#leases + 1] = ARGV[i]
   end
+  if instead ~= '' then
+    leases[#leases + 1] = instead
+  end
+  local refused = begin(names, leases, lasts)
+  if refused then
+    return refused
+  end
+  if now < chain[1] or now >= chain[2] then
+    return { now }
+  end
+
+  expire(lasts)
+  end_all(ENDS)
+  -- A booking is given back, to ask for a better one, and nobody is woken yet.
+  local given_up, given_back = instead ~= '' and lease_of(instead), nil
+  if given_up and not given_up[ENDED] and given_up[AT] > now then
+    local before = back
+    given_back, back = given_up[COST], {}
+    end_lease(instead, given_up, NOTHING, true)
+    back = before
+  end
+
+  if wanted == 0 then
+    return leave(line)
+  end
+
+  for i = 1, #names do
+    local name = names[i]
+    local digest = digests[name] or unopened[name] and string.sub(unopened[name], 1, DIGEST - 1)
+    if digest ~= marks[i] then
+      caught_up(i)
+    end
+  end
+
+  local grants, found, served, upto = {}, {}, true, 0
+  for w = 1, wanted do
+    local a = 2 + 6 * w
+    local id = ARGV[a]
+    local record = lease_of(id)
+    if record and (record[ENDED] or record[AT] <= now) then
+      if not record[ENDED] then
+        grants[#grants + 1] = again(id, record)
+      end
+    else
+      local cost = { tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]) }
+      local index, places
+      found, index, places = find(cost, record)
+      upto = #found
+      if record then -- a booking: it stays the last, and in line
+        grants[#grants + 1], served = again(id, record), false
+        break
+      end
+      local at = found[index][1]
+      served = at <= now
+      if served or (at - now <= min(tonumber(ARGV[a + 5]), FURTHEST) and is_bookable(places[index], at)) then
+        grants[#grants + 1] = grant(id, index, places[index], max(at, now), cost, line, lasts)
+      end
+      if not served then
+        break
+      end
+      upto = index - 1
+    end
+  end
+
+  local lacking, denials = {}, {}
+  for i = 1, upto do
+    denials[i] = { found[i][1], found[i][2], found[i][3], found[i][4] }
+    if not served then
+      lacking[found[i][3]] = found[i][5] -- nothing, if it has become free since, or never will be
+    end
+  end
+  stand_in_line(line, lacking)
+  if given_back and (not grants[1] or grants[#grants][3] < given_up[AT]) then
+    for _, name in ipairs(given_up[ACCOUNTS]) do -- its place is free for somebody else
+      came_back(name, given_back, true)
+    end
+  end
+  for i = 1, #back do
+    offer(back[i][1], back[i][2])
+  end
+  back = {}
+  for i = 1, #names do
+    if changed[names[i]] then
+      caught_up(i)
+      forget(names[i])
+    end
+  end
+  finish()
+  return { now, grants, denials }
 end
-finish()
-return { now, grants, denials }

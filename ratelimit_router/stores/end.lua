@@ -1,9 +1,11 @@
 -- Calls are over: see `Book.end`. ARGV[3...]: the ends.
 
-local refused = begin({}, {}, NEVER)
-if refused then
-  return refused
+local function run()
+  local refused = begin({}, {}, NEVER)
+  if refused then
+    return refused
+  end
+  end_all(3)
+  finish()
+  return now
 end
-end_all(3)
-finish()
-return now

@@ -34,7 +34,7 @@ local function end_lease(id, record, cost, answered)
     end
     if differs then
       correct(one, delta, record[AT])
-      local key = BASE .. 'charges:' .. name
+      local key = base .. 'charges:' .. name
       if call('ZREM', key, entry(id, old)) == 1 and not nothing then
         call('ZADD', key, record[AT], entry(id, cost))
       end
@@ -63,7 +63,7 @@ local function expire(soonest)
   if now < store[NEXT] then
     return
   end
-  local running = BASE .. 'running'
+  local running = base .. 'running'
   for _, id in ipairs(call('ZRANGEBYSCORE', running, '-inf', now)) do
     local record = lease_of(id)
     if record then

@@ -1,11 +1,13 @@
 -- What is known of accounts: ARGV[3...]. Nothing changes.
 
-local refused = begin({}, {})
-if refused then
-  return refused
+local function run()
+  local refused = begin({}, {})
+  if refused then
+    return refused
+  end
+  local pages = {}
+  for i = 3, #ARGV do
+    pages[i - 2] = page(ARGV[i])
+  end
+  return pages
 end
-local pages = {}
-for i = 3, #ARGV do
-  pages[i - 2] = page(ARGV[i])
-end
-return pages

@@ -4,12 +4,11 @@
 -- KEYS[1]: {prefix}:store. ARGV[1]: now, only in tests. ARGV[2]: the generation of the store that the asker knows.
 -- Constants are put in their places before the server sees them (see `scripts`). Whatever can fail (no memory, a replica) fails at the first write, which is that of the store's own page.
 
-local call, pack, unpacked, format = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
-local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
-local packed_cost, unpacked_cost = struct.pack, struct.unpack
+local call, pack, unpacked, packed_cost, unpacked_cost -- a library has them only when it is called
+local max, min, floor, ceil, format
 
 local NEVER, REMEMBERED, MONTH, YEAR = 9007199254740991, 600000000, 2592000000000, 34560000000000
--- an account is kept behind the digest (8 bytes) of the terms that it has every gauge of
+-- an account is kept behind the digest (8 bytes; '--------': none) of the terms that it has every gauge of
 local DIGEST = 9
 local OPEN, COOLED, PROBING = 0, 1, 2
 -- what one can lack besides an amount of a unit (1 to 4)
@@ -27,13 +26,11 @@ local VERSION, AMOUNT, CAPACITY, TEXT = 2, 3, 4, 5
 -- of a lease
 local LINE, AT, EXPIRES, IN_FLIGHT, ENDED, COST, ACCOUNTS, EPOCHS = 1, 2, 3, 4, 5, 6, 7, 8
 
-local BASE, NO_DIGEST = string.sub(KEYS[1], 1, -6), '--------'
-local now = tonumber(ARGV[1])
-local store
-local accounts, records = {}, {} -- those that this act has looked at
-local unopened, digests = {}, {} -- accounts as they are kept, and of which terms they have every gauge
-local changed, told, telling, wake, waking = {}, {}, {}, {}, {}
-local back, asker = {}, nil -- what came back to which account, event by event: {name, {what = true}}
+local base, now, store
+local accounts, records -- those that this act has looked at
+local unopened, digests -- accounts as they are kept, and of which terms they have every gauge
+local changed, told, telling, wake, waking
+local back, asker -- what came back to which account, event by event: {name, {what = true}}
 
 local function opened(name, known)
   local one = known and unpacked(string.sub(known, DIGEST))
@@ -43,7 +40,7 @@ local function opened(name, known)
     one[BORN], one[LOST], one[CONTINUOUS], one[CALENDARS] = store[BEGUN], store[LOSS], {}, {}
     known = false
   end
-  accounts[name], digests[name] = one, known and string.sub(known, 1, DIGEST - 1) or NO_DIGEST
+  accounts[name], digests[name] = one, known and string.sub(known, 1, DIGEST - 1) or '--------'
   return one
 end
 
@@ -54,19 +51,25 @@ local function account(name)
   end
   local known = unopened[name]
   if known == nil then
-    known = call('GET', BASE .. 'account:' .. name)
+    known = call('GET', base .. 'account:' .. name)
   end
   return opened(name, known)
 end
 
 -- Begin, with these accounts at hand, and these leases. `soonest`: nothing of this act expires earlier.
 local function begin(names, leases, soonest)
+  call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
+  packed_cost, unpacked_cost = struct.pack, struct.unpack
+  max, min, floor, ceil, format = math.max, math.min, math.floor, math.ceil, string.format
+  base, now = string.sub(KEYS[1], 1, -6), tonumber(ARGV[1])
+  accounts, records, unopened, digests = {}, {}, {}, {}
+  changed, told, telling, wake, waking, back, asker = {}, {}, {}, {}, {}, {}, nil
   local keys, n = { KEYS[1] }, #names
   for i = 1, n do
-    keys[i + 1] = BASE .. 'account:' .. names[i]
+    keys[i + 1] = base .. 'account:' .. names[i]
   end
   for i = 1, #leases do
-    keys[n + 1 + i] = BASE .. 'lease:' .. leases[i]
+    keys[n + 1 + i] = base .. 'lease:' .. leases[i]
   end
   local found = call('MGET', unpack(keys))
   if not found[1] then
@@ -135,7 +138,7 @@ end
 
 -- Visit (member, instant) of an account's charges later than `after`, oldest first, until it says true.
 local function charges(name, after, visit)
-  local key, from, offset, size = BASE .. 'charges:' .. name, format('(%.0f', after), 0, 16
+  local key, from, offset, size = base .. 'charges:' .. name, format('(%.0f', after), 0, 16
   repeat
     local some = call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', offset, size)
     for i = 1, #some, 2 do
@@ -160,7 +163,7 @@ end
 local function lease_of(id)
   local record = records[id]
   if record == nil then
-    local known = call('GET', BASE .. 'lease:' .. id)
+    local known = call('GET', base .. 'lease:' .. id)
     record = known and unpacked(known)
     records[id] = record
   end
@@ -177,7 +180,7 @@ local function keep(id, record)
     end
   end
   local left = max(record[EXPIRES] + longest - now, REMEMBERED)
-  local running = BASE .. 'running'
+  local running = base .. 'running'
   if record[IN_FLIGHT] then
     left = max(left, MONTH) -- whatever happens, its place is given back
     call('ZADD', running, record[EXPIRES], id)
@@ -185,7 +188,7 @@ local function keep(id, record)
   else
     call('ZREM', running, id)
   end
-  call('SET', BASE .. 'lease:' .. id, pack(record), 'PX', ceil(left / 1000))
+  call('SET', base .. 'lease:' .. id, pack(record), 'PX', ceil(left / 1000))
 end
 
 -- -- the end of an act ----------------------------------------------------------------------------------------------
@@ -196,12 +199,12 @@ local function forget(name)
   for i = #windows, 1, -1 do
     if windows[i][SEEN] + windows[i][PERIOD] < now then
       table.remove(windows, i)
-      digests[name] = NO_DIGEST
+      digests[name] = '--------'
     else
       longest = max(longest, windows[i][PERIOD])
     end
   end
-  call('ZREMRANGEBYSCORE', BASE .. 'charges:' .. name, '-inf', now - longest)
+  call('ZREMRANGEBYSCORE', base .. 'charges:' .. name, '-inf', now - longest)
 end
 
 -- Offer what came back, keep what has changed, and tell the others.
@@ -223,10 +226,10 @@ local function finish()
       over = max(over, calendars[i][CLOSES] + calendars[i][GUARD])
     end
     local left = ceil((over + longest + MONTH - now) / 1000)
-    call('PEXPIRE', BASE .. 'charges:' .. name, left)
-    call('SET', BASE .. 'account:' .. name, digests[name] .. pack(one), 'PX', left)
+    call('PEXPIRE', base .. 'charges:' .. name, left)
+    call('SET', base .. 'account:' .. name, digests[name] .. pack(one), 'PX', left)
   end
   if wake[1] or told[1] then
-    call('PUBLISH', BASE .. 'news', cjson.encode({ wake, told }))
+    call('PUBLISH', base .. 'news', cjson.encode({ wake, told }))
   end
 end

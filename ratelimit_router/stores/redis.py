@@ -39,10 +39,10 @@ from ratelimit_router.stores.terms import (
 )
 
 try:
-    from redis.exceptions import MovedError, NoScriptError, RedisError, ResponseError
+    from redis.exceptions import MovedError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
     from ratelimit_router.stores.link import Dropped, Link, Raw, packed
-    from ratelimit_router.stores.scripts import Script, packed_chain, packed_records, script
+    from ratelimit_router.stores.scripts import Script, library, packed_chain, packed_records, script
     from ratelimit_router.stores.server import Address, Facts, translated
 except ImportError as error:
     raise ConfigError("needs the extra: pip install 'ratelimit-router[redis]'", key="store") from error
@@ -92,6 +92,7 @@ class RedisStore:
         self._timeout, self._blank, self._clock = timeout, blank, clock
         self._key, self._channel = f"{{{prefix}}}:store", f"{{{prefix}}}:news"
         self._generation = ""
+        self._functions = True
         self._heard: Heard | None = None
         self._link: Link | None = None
         self._linking: asyncio.Task[Link] | None = None
@@ -201,19 +202,26 @@ class RedisStore:
                 fresh, moved = fresh or again, moved or not again
 
     async def _run(self, link: Link, act: Script, arguments: tuple[str | bytes | int, ...]) -> Any:
-        for last in (False, False, True):
+        attempts = 3
+        while True:
+            attempts -= 1
             now = "" if self._clock is None else round(self._clock() * 1e6)
+            call = ("FCALL", act.function) if self._functions else ("EVALSHA", act.digest)
             try:
-                return await link.ask("EVALSHA", act.digest, 1, self._key, now, self._generation, *arguments)
-            except NoScriptError:
-                if last:
-                    raise
-                await link.ask("SCRIPT", "LOAD", act.text)
+                return await link.ask(*call, 1, self._key, now, self._generation, *arguments)
             except ResponseError as error:
-                if last or not str(error).startswith("BLANK"):
+                if not attempts:
                     raise
-                await self._greet(link)
-        return None  # pragma: no cover
+                if isinstance(error, NoScriptError):
+                    await link.ask("SCRIPT", "LOAD", act.text)
+                elif "Function not found" in str(error):
+                    await link.ask("FUNCTION", "LOAD", "REPLACE", library())
+                elif str(error).startswith("BLANK"):
+                    await self._greet(link)
+                elif isinstance(error, NoPermissionError) and self._functions:
+                    self._functions = False
+                else:
+                    raise
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -256,6 +264,7 @@ class RedisStore:
     async def _greet(self, link: Link) -> None:
         """Find out whether this is the store that we know; if it lost anything, say so."""
         facts = Facts.read(await link.ask("INFO"))
+        self._functions = self._functions and facts.has_functions
         now = "" if self._clock is None else round(self._clock() * 1e6)
         trusted, replica, full = int(facts.keeps_log), int(facts.can_be_replica), int(self._blank == "full")
         told = (facts.run, facts.uptime * 1_000_000, trusted, replica, full)

@@ -101,6 +101,7 @@ class Facts:
     keeps_log: bool
     can_be_replica: bool
     evicts: str
+    has_functions: bool
 
     @classmethod
     def read(cls, info: bytes) -> "Facts":
@@ -118,6 +119,7 @@ class Facts:
             keeps_log=told.get("aof_enabled") == "1",
             can_be_replica=told.get("role") != "master" or bool(told.get("master_replid2", "0").strip("0")),
             evicts="" if policy == "noeviction" else policy,
+            has_functions=version >= (7, 0),
         )
 
 
@@ -135,8 +137,8 @@ def translated(error: Exception, store: str) -> RouterError:
         return StoreUnavailable(store, text.partition("\n")[0][:120] or kind)
     if isinstance(error, NoPermissionError) or "NOPERM" in text:
         return ConfigError(
-            f"{store} does not allow the user what is needed: +info +evalsha +script|load +@scripting +subscribe,"
-            " and the keys and the channel of the prefix",
+            f"{store} does not allow the user what is needed: +info +evalsha +script|load +fcall +function|load"
+            " +@scripting +subscribe, and the keys and the channel of the prefix",
             key="store",
         )
     if "WRONGTYPE" in text or "FOREIGN" in text:

@@ -273,7 +273,7 @@ def test_a_replica_that_takes_over_waits_for_what_is_in_flight(name: str, caplog
                         if b"master_link_status:up" in second.say("INFO replication"):
                             break
                         await asyncio.sleep(0.05)
-                    await asyncio.sleep(1.5)  # uptimes are whole seconds: it was there before the last act
+                    await asyncio.sleep(2.1)  # uptimes are whole seconds
                     await store.admit(ask("a", OFFER))
                     for _ in range(100):
                         if b"lease:a" in second.say("KEYS *lease:a"):
