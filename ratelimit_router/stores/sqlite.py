@@ -38,7 +38,7 @@ __all__ = ["SqliteStore"]
 
 TIDY = 10.0
 """Seconds between two looks for what can be forgotten."""
-FOLD = 200
+FOLD = 400
 """Acts of this process after which the log is folded into the file."""
 
 Result = TypeVar("Result")
@@ -173,9 +173,9 @@ class _Clerk(threading.Thread):
 
     def _fold(self) -> None:
         if self._written >= FOLD and self._folder is not None:
-            self._written = 0
             with suppress(sqlite3.Error):  # somebody else does
-                self._folder.fold()
+                if self._folder.fold(time.monotonic() + self._poll):
+                    self._written = 0
 
     # -- anywhere ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ SQLite's own lock decides. Its way to wait for it is to sleep, for up to 100 ms;
 lock beside it (`flock` on a file of its own), which nobody waits for either: whoever finds it taken looks again after a
 nap of 20 us to 1 ms. Nothing but speed depends on it: where there is no `flock`, SQLite's lock is looked at instead.
 
-The write-ahead log is folded into the file over a connection of its own, so that nobody waits for the disk.
+The write-ahead log is folded into the file over a connection of its own, so that no event loop waits for the disk.
 """
 
 import os
@@ -30,8 +30,6 @@ __all__ = ["Database", "is_busy", "naps"]
 
 APPLICATION = 0x7172_6F75  # "qrou"
 VERSION = 1
-LONGEST_LOG = 8000
-"""Pages of the write-ahead log after which everybody waits for it to be folded into the file."""
 FIRST_NAP, LONGEST_NAP = 20e-6, 1e-3
 
 
@@ -167,14 +165,19 @@ class Database:
         """Another number whenever another connection has written."""
         return _number(self.connection, "data_version")
 
-    def fold(self) -> None:
-        """Fold the log into the file, without anybody waiting; should it become too long, with everybody waiting."""
-        _, length, _ = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if length > LONGEST_LOG and any(self._turnstile.enter() for _ in naps(time.monotonic() + self._timeout)):
-            try:
-                self.connection.execute("PRAGMA wal_checkpoint(RESTART)")
-            finally:
-                self._turnstile.leave()
+    def fold(self, until: float) -> bool:
+        """Fold the log into the file, while nobody writes, if that can be begun by then.
+
+        SQLite could do so while others write, but for a race that loses what they have written (before 3.51.3:
+        https://www.sqlite.org/wal.html#walresetbug).
+        """
+        if not any(self._turnstile.enter() for _ in naps(until)):
+            return False
+        try:
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            self._turnstile.leave()
+        return True
 
     def close(self) -> None:
         """Close the file. The last one to do so folds the log into it."""
