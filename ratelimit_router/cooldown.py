@@ -161,6 +161,11 @@ class Cooldown:
         return len(self._unanswered) >= self.window
 
     @property
+    def room(self) -> float:
+        """How many more calls may be let through until one of those in the air is answered, or accepted."""
+        return self.window - len(self._unanswered)
+
+    @property
     def probing(self) -> bool:
         """Half open after an incident, and nothing has come back well yet."""
         return self.state is PROBING and self.incident is not None

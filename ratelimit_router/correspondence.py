@@ -4,10 +4,13 @@
   for. The pause is full jitter below a ceiling that doubles.
 - Ends of calls ride along with the next ask; without one they go by themselves, a moment later.
 - Leases in flight are renewed. What was spent lately is remembered: a store that has lost it is told again.
+- Closing waits for what is under way, so nothing that the store grants meanwhile is lost; a store that does not answer
+  then is not waited for.
 - Time is the store's. An instant of the store is believed to be as much later as its answer took to arrive.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
@@ -64,6 +67,8 @@ class Correspondence:
         self._flush: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._shut = asyncio.Event()  # as `closed`, for those who sleep
         self._rng = random.Random()
 
     # -- time ----------------------------------------------------------------------------------------------------------
@@ -83,10 +88,16 @@ class Correspondence:
     # -- acts ----------------------------------------------------------------------------------------------------------
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Have something done meanwhile."""
+        """Have something done meanwhile. That it failed is told in the log."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StoreUnavailable):  # of that, there was a warning
+            log.error("the shared store could not be told, or asked: %r", error)
 
     async def insist(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to an act, which is repeated until there is one; once the router is closed, StoreUnavailable."""
@@ -102,7 +113,7 @@ class Correspondence:
                 if self.closed:
                     raise
                 self._failed()
-                await asyncio.sleep(self._rng.uniform(0.0, ceiling))
+                await self._pause(self._rng.uniform(0.0, ceiling))
                 ceiling = min(2.0 * ceiling, LAST_RETRY)
             else:
                 if self.failure is not None:
@@ -110,14 +121,21 @@ class Correspondence:
                     self.failure = None
                 return answer
 
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless the router is closed meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._shut.wait()
+
     async def _opened(self) -> None:
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.get_running_loop().create_task(self._open())
-        await asyncio.shield(self._opening)
+        opening = self._opening
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
+            opening = self._opening = asyncio.get_running_loop().create_task(self._open())
+        await asyncio.shield(opening)
 
     async def _open(self) -> None:
         await self.store.open(self._heard)
-        self.start(self._keep())
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
     @property
     def opened(self) -> bool:
@@ -155,8 +173,13 @@ class Correspondence:
         ends, self._ends = tuple(self._ends), []
         return ends
 
+    def put_back(self, ends: Iterable[End]) -> None:
+        """The store took no notice of these."""
+        self._ends += ends
+        self._flush_soon()
+
     def _flush_soon(self) -> None:
-        if self._flush is None and not self.closed:
+        if self._flush is None and self._ends and not self.closed:
             self._flush = asyncio.get_running_loop().call_later(SOON, self._flush_now)
 
     def _flush_now(self) -> None:
@@ -167,38 +190,55 @@ class Correspondence:
     async def _keep(self) -> None:
         """Renew what is in flight, and forget what is long gone, as long as there is a router."""
         while not self.closed:
-            await asyncio.sleep(self._renew_every)
+            await self._pause(self._renew_every)
             horizon = self.store_now() - micros(self._remembers())
             while self._past and self._past[0].at < horizon:
                 self._past.popleft()
             old = self.store_now() - micros(self._renew_every)
-            await self._renew({record.lease: record for record in self._held.values() if record.at <= old})
+            held = {record.lease: record for record in self._held.values() if record.at <= old}
+            if held and not self.closed:
+                await self._renew(held)
 
     async def _renew(self, held: dict[str, Record]) -> None:
-        lost = await self.insist(lambda: self.store.renew(tuple(held), self.lasts)) if held else ()
-        if lost:
-            await self.insist(lambda: self.store.restate([held[lease] for lease in lost]))
+        try:
+            lost = await self.insist(lambda: self.store.renew(tuple(held), self.lasts))
+            if lost:
+                await self._restate([held[lease] for lease in lost])
+        except StoreUnavailable:
+            pass  # closed meanwhile
+        except Exception:  # the next time it may go well, and these leases must not expire for this one
+            log.exception("leases in flight could not be renewed")
 
     def restate(self) -> None:
         """The store may have forgotten what was spent, and what is in flight."""
-        records = [*self._past, *self._held.values()]
-        self.start(self.insist(lambda: self.store.restate(records)))
+        self.start(self._restate([*self._past, *self._held.values()]))
 
-    async def aclose(self, last: Iterable[Callable[[], Coroutine[Any, Any, Any]]]) -> None:
-        """Do what is `last`, tell what has ended, and let go of the store."""
+    async def _restate(self, records: list[Record]) -> None:
+        def act() -> Coroutine[Any, Any, None]:
+            expires = self.store_now() + self.lasts
+            return self.store.restate([replace(one, expires=max(one.expires, expires)) for one in records])
+
+        await self.insist(act)
+
+    async def aclose(self, last: Callable[[], Iterable[Callable[[], Coroutine[Any, Any, Any]]]]) -> None:
+        """Wait for what is under way, do what is `last`, tell what has ended, and let go of the store."""
         self.closed = True
+        self._shut.set()
         if self._flush is not None:
             self._flush.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         if self._opening is None:
             return
         try:
-            for act in last:
+            for act in last():
                 await self.insist(act)
             if ends := self.take_ends():
                 await self.insist(lambda: self.store.end(ends))
         except StoreUnavailable as failure:
             log.warning("closing: %s; what was in flight is free again in %g s", failure, self.store.lease)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        except Exception:
+            log.exception("closing: the shared store could not be told")
+        if self._keeping is not None:
+            await asyncio.wait((self._keeping,))
         await self.store.aclose()

@@ -390,6 +390,7 @@ class Dispatcher:
             accounts=lambda: [*self.accounts.values(), *self.pools.values()],
             hand_over=self._hand_over,
             give_up=self._give_up,
+            refuse=self._refuse,
             drain=self.drain,
             learn=self._after.learn,
             closed=self._heard_of,

@@ -22,6 +22,7 @@ from ratelimit_router.account import Account
 from ratelimit_router.cooldown import Incident
 from ratelimit_router.correspondence import Correspondence
 from ratelimit_router.errors import StoreUnavailable
+from ratelimit_router.forecast import still_worth_waiting
 from ratelimit_router.hearsay import Hearsay
 from ratelimit_router.lease import Lease
 from ratelimit_router.outcomes import Kind, Outcome
@@ -37,7 +38,10 @@ TOGETHER = 32
 """So many of a lane ask together, when nobody else competes with them."""
 LOOK_AGAIN = 5.0
 """Seconds after which somebody who waits for another's call to end asks again, though nobody said that one has."""
+LATE = 0.25
+"""Seconds. A lease that is older when it arrives, since an answer was lost, counted too early: it is given back."""
 
+_BY_TIME = frozenset({Why.QUOTA, Why.COOLING, Why.TOO_LARGE})
 _ANSWERED = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
 
 
@@ -58,9 +62,10 @@ class Booking:
 
 @dataclass(slots=True)
 class Desk:
-    """Where one lane asks. `until`: it need not ask the same question before. `again`: something came back for it.
+    """Where one lane asks. `until`: it need not ask for the same `asked` before. `again`: something came back for it.
 
-    `waits`: the store knows that somebody does.
+    `waits`: the store knows that somebody does. `books`: whether it asked for bookings, or that makes no difference.
+    `answer`: what the store said, or what went wrong, until somebody looks at it.
     """
 
     name: str
@@ -71,12 +76,13 @@ class Desk:
     again: bool = False
     until: float = -math.inf
     waits: bool = False
-    question: tuple[object, ...] = ()
+    books: bool = False
+    asked: frozenset[Candidate] = frozenset()
     booking: Booking | None = None
     leases: list[str] = field(default_factory=list)
     waiters: list[Waiter] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
-    answer: Answer | None = None
+    answer: Answer | Exception | None = None
     steps: tuple[tuple[Offer, ...], ...] = ()
 
 
@@ -92,14 +98,16 @@ class Remote:
         accounts: Callable[[], Iterable[Account]],
         hand_over: Callable[[Waiter, Candidate], Lease | None],
         give_up: Callable[[Waiter], None],
+        refuse: Callable[[Waiter, Exception], None],
         drain: Callable[[], None],
         learn: Callable[[Lease, Account, Outcome], None],
         closed: Callable[[Account, Incident], None],
     ):
         self._queue, self._clock = queue, clock
-        self._hand_over, self._give_up, self._drain = hand_over, give_up, drain
+        self._hand_over, self._give_up, self._refuse, self._drain = hand_over, give_up, refuse, drain
         self._desks: dict[Lane, Desk] = {}
         self._late: list[Waiter] = []  # their deadline has passed, but they have asked before
+        self._vain: list[Waiter] = []  # their deadline will have passed
         self._count = 0
         self._mail = Correspondence(
             store, clock, heard=self._changed, failed=drain, remembers=lambda: _longest(accounts())
@@ -121,7 +129,10 @@ class Remote:
         for desk in list(self._desks.values()):
             if desk.answer is not None:
                 answer, desk.answer = desk.answer, None
-                self._take(desk, answer)
+                if isinstance(answer, Answer):
+                    self._take(desk, answer, now)
+                else:
+                    self._fail(desk, answer)
         for desk in sorted((one for one in self._desks.values() if one.booking), key=lambda one: one.booking.at):  # type: ignore[union-attr]
             self._mature(desk, now)
         wake = math.inf
@@ -151,27 +162,36 @@ class Remote:
         """Have a lane ask, if it is time. Lines that come `before` it book first; it may take what they do not."""
         if desk.asking:
             return math.inf
-        if desk.booking is not None and not desk.again:
-            return desk.booking.at
         candidates, wake = self._open(desk, head, now)
-        if candidates and before:
+        if not candidates:
+            if desk.again:
+                self._release(desk)  # it may not take what came back: others may
+            if all(one.account.hopeless(head.cost) for step in desk.line.steps[: desk.depth + 1] for one in step):
+                self._turn_away(desk, head)
+                return now
+            return wake if desk.booking is None else min(wake, desk.booking.at)
+        if before:
             others = [one for one in self._desks.values() if one.line in before]
             if any(one.asking for one in others):
                 return math.inf  # their answer will be looked at here, too
-            booked = {account for one in others if one.booking for account in one.booking.accounts}
-            candidates = _without(candidates, booked)
-            if not candidates:
-                return math.inf
+            candidates = _without(
+                candidates, {account for one in others if one.booking for account in one.booking.accounts}
+            )
+        asked = frozenset(one for step in candidates for one in step)
+        if (until := self._content(desk, head)) > now and asked <= desk.asked and (desk.books or before):
+            return min(wake, until)
         if candidates:
-            question = (not before, *(one for step in candidates for one in step))
-            if desk.until > now and not desk.again and question == desk.question:
-                return min(wake, desk.until)
-            desk.question = question
-            self._send(desk, head, candidates, may_book=not before)
-        elif all(one.account.hopeless(head.cost) for step in desk.line.steps[: desk.depth + 1] for one in step):
-            self._turn_away(desk, head)
-            wake = now
+            desk.asked, desk.books = asked, not before
+            self._send(desk, head, candidates, now)
         return wake
+
+    def _content(self, desk: Desk, head: Waiter) -> float:
+        """Until when a lane need not ask for the same again."""
+        if desk.again:
+            return -math.inf
+        if desk.booking is None:
+            return desk.until
+        return desk.booking.at if amounts(head.cost) == amounts(desk.booking.waiter.cost) else -math.inf
 
     def _open(self, desk: Desk, head: Waiter, now: float) -> tuple[list[list[Candidate]], float]:
         """The steps that the store is to be asked for, and when there may be more."""
@@ -200,19 +220,19 @@ class Remote:
 
     def overdue(self, due: Iterable[Waiter]) -> list[Waiter]:
         """Those of the waiters whose deadline has passed who are to be refused now: whoever asks awaits the answer."""
-        late = [waiter for waiter in (*self._late, *due) if waiter.lane >= 0]
+        late = [waiter for waiter in (*self._late, *due) if waiter.lane >= 0 and waiter not in self._vain]
         asking = [waiter for desk in self._desks.values() if desk.asking for waiter in desk.waiters]
         self._late = [] if self.failure else [waiter for waiter in late if waiter in asking]
-        return [waiter for waiter in late if waiter not in self._late]
+        vain, self._vain = self._vain, []
+        return [waiter for waiter in (*vain, *late) if waiter.lane >= 0 and waiter not in self._late]
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    def _send(self, desk: Desk, head: Waiter, steps: list[list[Candidate]], *, may_book: bool) -> None:
-        waiters = list(self._first(desk, head))
-        now, wants = self._clock(), []
+    def _send(self, desk: Desk, head: Waiter, steps: list[list[Candidate]], now: float) -> None:
+        waiters, wants = list(self._first(desk, head, steps, now)), []
         for waiter in waiters:
             self._count += 1
-            within = micros(min(max(waiter.deadline - now, 0.0), self._patience(waiter, now))) if may_book else 0
+            within = micros(min(max(waiter.deadline - now, 0.0), self._patience(waiter, now))) if desk.books else 0
             wants.append(Want(lease=f"{self._mail.name}-{self._count}", cost=amounts(waiter.cost), within=within))
         offers = tuple(tuple(Offer(accounts=self._terms(one)) for one in step) for step in steps)
         if offers != desk.steps:
@@ -234,14 +254,17 @@ class Remote:
         last = waiter.lane == len(waiter.line.lanes) - 1
         return math.inf if last else max(waiter.patient_until - now, 0.0)
 
-    def _first(self, desk: Desk, head: Waiter) -> Iterator[Waiter]:
-        """Those of a lane who ask together: nobody who waits elsewhere is to be served in between."""
+    def _first(self, desk: Desk, head: Waiter, steps: list[list[Candidate]], now: float) -> Iterator[Waiter]:
+        """Those of a lane who ask together: nobody who waits elsewhere is to be served in between.
+
+        No more than ramps, and the plan of a batch, let through; the first asks in any case, even past its deadline.
+        """
         others = [one for one in desk.line.heads() if one.lane != desk.depth]
         limit = min(((-one.priority, one.seq) for one in others), default=(math.inf, 0.0))
         alone = not any(line is not desk.line and line.competes(desk.line) for line in self._queue.lines)
-        most = TOGETHER if alone else 1
+        most = min(TOGETHER, max(_room(one) for step in steps for one in step)) if alone else 1
         for count, waiter in enumerate(desk.lane):
-            if count and (count >= most or (-waiter.priority, waiter.seq) > limit):
+            if count and (count >= most or (-waiter.priority, waiter.seq) > limit or waiter.deadline < now):
                 return
             yield waiter
 
@@ -250,22 +273,39 @@ class Remote:
         return tuple(cast(SharedAccount, account).terms(now) for account in (one.account, *one.account.pools))
 
     async def _ask(self, desk: Desk, ask: Ask) -> None:
-        answer = await self._mail.insist(lambda: self._mail.store.admit(ask))
-        self._mail.set_clock(answer.now)
+        answer: Answer | Exception
+        try:
+            answer = await self._mail.insist(lambda: self._mail.store.admit(ask))
+        except Exception as error:  # it is for whoever asked: they would wait for ever
+            answer = error
         desk.asking = False
-        if self._desks.get(desk.lane) is not desk:  # chains have changed meanwhile
-            for grant in answer.grants:
-                self._mail.give_back(grant.lease)
-            return
-        if answer.stale:
-            for account in self._hearsay.accounts().values():
-                account.rebuild()
+        if not isinstance(answer, Answer) or answer.stale:
+            self._mail.put_back((*ask.ends, *([End(lease=ask.instead, cost=NOTHING)] if ask.instead else [])))
+        if isinstance(answer, Answer):
+            self._mail.set_clock(answer.now)
+            if answer.stale:
+                for account in self._hearsay.accounts().values():
+                    account.rebuild()
+            if self._desks.get(desk.lane) is not desk:  # chains have changed meanwhile, or all is over
+                for grant in answer.grants:
+                    self._mail.give_back(grant.lease)
+                desk.waits = True
+                self._release(desk)
+                return
         desk.answer = answer
         self._drain()
 
-    def _take(self, desk: Desk, answer: Answer) -> None:
+    def _fail(self, desk: Desk, error: Exception) -> None:
+        """The store cannot be used at all: whoever asked is told so."""
+        desk.until = -math.inf
+        for waiter in desk.waiters:
+            if waiter.lane >= 0:
+                self._queue.remove(waiter)
+                self._refuse(waiter, error)
+
+    def _take(self, desk: Desk, answer: Answer, now: float) -> None:
         """What the store said, in the order of the wants."""
-        desk.waits = len(answer.denials) == len(desk.candidates)
+        desk.waits = desk.waits if answer.stale else len(answer.denials) == len(desk.candidates)
         candidates = desk.candidates
         denied = math.inf
         for found, candidate in zip(answer.denials, candidates, strict=False):
@@ -279,14 +319,27 @@ class Remote:
             candidate = candidates[grant.offer]
             if grant.at > answer.now:
                 desk.booking = Booking(grant, waiter, candidate, self._mail.local(grant.at))
+            elif answer.now - grant.at > micros(LATE):
+                self._mail.give_back(grant.lease)
             else:
-                self._deliver(desk, grant, waiter, candidate)
-        if desk.booking is None and desk.waits and denied > self._clock():
-            latest = self._clock() + LOOK_AGAIN
-            desk.until = min(denied, latest) if any(one.why is not Why.QUOTA for one in answer.denials) else denied
-            desk.until = min(desk.until, latest) if denied == math.inf else desk.until
-        else:
+                self._deliver(desk, grant, waiter, candidate, now)
+        if desk.booking is not None or not desk.waits or denied <= now:
             desk.until = -math.inf
+            return
+        by_time = all(one.why is Why.QUOTA for one in answer.denials)
+        desk.until = denied if by_time and denied < math.inf else min(denied, now + LOOK_AGAIN)
+        desk.books = desk.books or denied == math.inf
+        if all(one.why in _BY_TIME for one in answer.denials):
+            self._in_vain(desk, denied, now)
+
+    def _in_vain(self, desk: Desk, denied: float, now: float) -> None:
+        """Whoever could not be served, nor book: is it still worth the wait?"""
+        if (head := desk.lane.head()) is None or head not in desk.waiters or denied == math.inf:
+            return
+        if denied > head.deadline:
+            self._vain.append(head)
+        elif (lane := still_worth_waiting(head, now)) != head.lane:
+            self._queue.deepen(head, lane)
 
     def _mature(self, desk: Desk, now: float) -> None:
         """The instant for which a lane has booked has come: whoever is first takes it."""
@@ -298,13 +351,12 @@ class Remote:
         if head is None or amounts(head.cost) != amounts(booking.waiter.cost):
             self._mail.give_back(booking.grant.lease)
         else:
-            self._deliver(desk, booking.grant, head, booking.candidate)
+            self._deliver(desk, booking.grant, head, booking.candidate, now)
 
-    def _deliver(self, desk: Desk, grant: Grant, waiter: Waiter, candidate: Candidate) -> None:
-        now = self._clock()
+    def _deliver(self, desk: Desk, grant: Grant, waiter: Waiter, candidate: Candidate, now: float) -> None:
         accounts = (candidate.account, *candidate.account.pools)
         shut = any(account.opens_at(now) > now for account in accounts)
-        if waiter.lane < 0 or shut:
+        if waiter.lane != desk.depth or shut:
             self._mail.give_back(grant.lease)  # it has left, or the model was closed meanwhile
             return
         self._queue.remove(waiter)
@@ -341,7 +393,7 @@ class Remote:
         if desk.waits:
             ask = self._to_leave(desk)
             self._mail.start(self._mail.insist(lambda: self._mail.store.admit(ask)))
-        desk.booking, desk.waits = None, False
+        desk.booking, desk.waits, desk.again, desk.until = None, False, False, -math.inf
 
     def _to_leave(self, desk: Desk) -> Ask:
         booked = desk.booking.grant.lease if desk.booking else ""
@@ -379,6 +431,8 @@ class Remote:
             return
         if change.anew:
             self._mail.restate()
+            for account in self._hearsay.accounts().values():
+                account.forget_lessons()
         names = self._hearsay.accounts().keys()
         self._hearsay.look(names if change.anew else names & set(change.accounts))
         woken = [desk for desk in self._desks.values() if change.anew or desk.name in change.wake]
@@ -389,15 +443,23 @@ class Remote:
 
     async def aclose(self) -> None:
         """Leave every line, tell what has ended, and let go of the store."""
-        leaving = [self._to_leave(desk) for desk in self._desks.values() if desk.waits]
+        leaving = [desk for desk in self._desks.values() if desk.waits and not desk.asking]
         self._desks.clear()
-        await self._mail.aclose([functools.partial(self._mail.store.admit, ask) for ask in leaving])
+        await self._mail.aclose(
+            lambda: [functools.partial(self._mail.store.admit, self._to_leave(one)) for one in leaving]
+        )
 
 
 def _longest(accounts: Iterable[Account]) -> float:
     """Seconds for which what was spent counts, days apart."""
     periods = [meter.quota.period for account in accounts for meter in account.meters.values() if not meter.quota.daily]
     return max(periods, default=0.0)
+
+
+def _room(one: Candidate) -> float:
+    """How many more calls ramps and plans let through here, at least the first."""
+    ramps = [account.cooldown.room for account in (one.account, *one.account.pools)]
+    return max(min(one.share, *ramps), 1)
 
 
 def _without(steps: list[list[Candidate]], booked: set[Account]) -> list[list[Candidate]]:

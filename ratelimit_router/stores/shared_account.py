@@ -110,7 +110,7 @@ class SharedAccount(Account):
     def mirror(self, page: Page, ahead: float, now: float) -> None:
         """See what all routers have spent, as if this one had. `ahead`: seconds by which the store's clock is."""
         self.tell()
-        charges = [(at / MICRO - ahead, cost) for at, cost in page.charges]
+        charges = [(at / MICRO - ahead, cost) for at, cost in page.charges if at <= page.now]  # the rest is booked
         full = {name: at / MICRO - ahead for name, at in page.continuous}
         for meter in self.meters.values():
             bucket = meter.bucket
@@ -121,6 +121,11 @@ class SharedAccount(Account):
                 bucket.restate(full[meter.quota.name], spent)
         self.mirrored_at = now
         self.rebuild()
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether there is anything to teach."""
+        return any(meter.learned is not self._taught.get(name, FULL) for name, meter in self.meters.items())
 
     def lessons(self, ahead: float) -> list[Lesson]:
         """What this router has learned since it was last in step with the store."""
@@ -144,19 +149,31 @@ class SharedAccount(Account):
             self._taught[name] = learned
         return found
 
+    def is_news(self, page: Page) -> bool:
+        """Whether others have learned what this router has not heard of."""
+        return any(lesson.version > self._version(lesson.quota) for lesson in page.lessons)
+
+    def _version(self, quota: str) -> int:
+        return self._stands[quota].version if quota in self._stands else 0
+
     def heed(self, lesson: Lesson, ahead: float, now: float) -> bool:
         """The lesson that stands in the store. Whether it was news."""
-        meter, stands = self.meters.get(lesson.quota), self._stands.get(lesson.quota)
-        self._stands[lesson.quota] = lesson
-        if meter is None or (stands is not None and stands.version >= lesson.version):
+        meter = self.meters.get(lesson.quota)
+        if meter is None or lesson.version <= self._version(lesson.quota):
             return False
+        self._stands[lesson.quota] = lesson
         facts = json.loads(lesson.text)
         learned = Learned(**facts | {"since": facts["since"] / MICRO - ahead})
-        if learned == meter.learned or _alike(learned, meter.learned):
-            return False
+        if _alike(learned, meter.learned) or _alike(learned, self._taught.get(lesson.quota, FULL)):
+            return False  # it is this router's own, which may have learned more since
         self._taught[lesson.quota] = learned
         self.teach(meter, learned, now)
         return True
+
+    def forget_lessons(self) -> None:
+        """The store may have lost them: what this router knows is taught anew when there is something new."""
+        self._stands.clear()
+        self._taught.clear()
 
 
 def _alike(one: Learned, other: Learned) -> bool:
