@@ -405,7 +405,7 @@ local function run()
   local ENDS = 8 + 6 * wanted
 
   local leases = {}
-  for i = 8, #ARGV, 6 do
+  for i = 8, math.min(#ARGV, 608), 6 do -- the rest is got one by one
     leases[#leases + 1] = ARGV[i]
   end
   if instead ~= '' then

@@ -21,22 +21,10 @@ from uuid import uuid4
 
 from ratelimit_router.clock import Clock
 from ratelimit_router.errors import ConfigError, StoreUnavailable
+from ratelimit_router.stores.replies import flat_ends, read_answer, read_lesson, read_page
 from ratelimit_router.stores.shared import LEASE, check_lease
-from ratelimit_router.stores.terms import (
-    Amounts,
-    Answer,
-    Ask,
-    Change,
-    Denial,
-    End,
-    Grant,
-    Incident,
-    Lesson,
-    Offer,
-    Page,
-    Record,
-    Why,
-)
+from ratelimit_router.stores.terms import Answer, Ask, Change, End, Incident, Lesson, Offer, Page, Record
+
 
 try:
     from redis.exceptions import MovedError, NoPermissionError, NoScriptError, RedisError, ResponseError
@@ -94,6 +82,7 @@ class RedisStore:
         self._generation = ""
         self._functions = True
         self._heard: Heard | None = None
+        self._is_open = False
         self._link: Link | None = None
         self._linking: asyncio.Task[Link] | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -107,13 +96,13 @@ class RedisStore:
 
     async def open(self, heard: Heard) -> None:
         """See `SharedStore`. After StoreUnavailable it may be called again."""
-        if self._listening is not None:
+        if self._is_open:
             raise ConfigError("a RedisStore belongs to one router: give each its own", key="store")
-        self._heard = heard
-        await self._linked()
-        ready = asyncio.get_running_loop().create_future()
-        self._listening = asyncio.create_task(self._listen(ready))
+        self._heard, self._is_open = heard, True
         try:
+            await self._linked()
+            ready = asyncio.get_running_loop().create_future()
+            self._listening = asyncio.create_task(self._listen(ready))
             await asyncio.shield(ready)
         except BaseException:
             await self.aclose()
@@ -131,12 +120,12 @@ class RedisStore:
         for want in ask.wants:
             arguments += (want.lease, *want.cost, want.within)
         if ask.ends:
-            arguments += _flat_ends(ask.ends)
-        return _answer(await self._act(_ADMIT, *arguments))
+            arguments += flat_ends(ask.ends)
+        return read_answer(await self._act(_ADMIT, *arguments))
 
     async def end(self, ends: Sequence[End]) -> None:
         """See `SharedStore`."""
-        await self._act(_END, *_flat_ends(ends))
+        await self._act(_END, *flat_ends(ends))
 
     async def renew(self, leases: Sequence[str], lasts: int) -> tuple[str, ...]:
         """See `SharedStore`."""
@@ -149,7 +138,7 @@ class RedisStore:
     async def cool(self, found: Incident) -> Page:
         """See `SharedStore`."""
         facts = (found.account, found.epoch, found.lasts, int(found.extends), found.verdict, int(found.silence))
-        return _page(await self._act(_COOL, *facts, found.note))
+        return read_page(await self._act(_COOL, *facts, found.note))
 
     async def reopen(self, names: Sequence[str]) -> None:
         """See `SharedStore`."""
@@ -158,20 +147,21 @@ class RedisStore:
     async def teach(self, lesson: Lesson) -> Lesson:
         """See `SharedStore`."""
         facts = (lesson.account, lesson.quota, lesson.version, lesson.amount, lesson.capacity, lesson.text)
-        return _lesson(lesson.account, await self._act(_TEACH, *facts))
+        return read_lesson(lesson.account, await self._act(_TEACH, *facts))
 
     async def look(self, names: Sequence[str]) -> tuple[Page, ...]:
         """See `SharedStore`."""
-        return tuple(_page(page) for page in await self._act(_LOOK, *names))
+        return tuple(read_page(page) for page in await self._act(_LOOK, *names))
 
     async def aclose(self) -> None:
         """See `SharedStore`."""
-        tasks = [task for task in (self._listening, self._linking) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        link, self._link, self._listening, self._linking = self._link, None, None, None
+        self._is_open = False
+        if (listening := self._listening) is not None:
+            listening.cancel()
+            await asyncio.wait((listening,))
+        if (linking := self._linking) is not None:  # others wait for it; it does not take long
+            await asyncio.wait((linking,))
+        link, self._link, self._listening = self._link, None, None
         if link is not None:
             await link.aclose()
 
@@ -227,6 +217,8 @@ class RedisStore:
 
     async def _linked(self) -> Link:
         """The connection; a new one if there is none, for all who wait for it."""
+        if not self._is_open:
+            raise StoreUnavailable(self._address.name, "it is not open")
         if self._link is not None and self._link.is_up:
             return self._link
         if self._linking is None:
@@ -299,8 +291,11 @@ class RedisStore:
     # -- news ----------------------------------------------------------------------------------------------------------
 
     def _tell(self, change: Change) -> None:
-        if self._heard is not None:
-            self._heard(change)
+        try:
+            if self._heard is not None:
+                self._heard(change)
+        except Exception:
+            log.exception("what %s told could not be heard", self._address.name)
 
     async def _listen(self, ready: "asyncio.Future[None]") -> None:
         """Hear of what others do, for ever. `ready`: told of the first attempt."""
@@ -340,65 +335,12 @@ class RedisStore:
                 continue
             silent = False
             if message[0] == b"message":
-                wake, accounts = json.loads(message[2])
-                self._tell(Change(wake=tuple(wake), accounts=tuple(accounts)))
-
-
-def _flat_ends(ends: Sequence[End]) -> list[str | bytes | int]:
-    flat: list[str | bytes | int] = []
-    for one in ends:
-        flat += (one.lease, int(one.answered), *(("", "", "", "") if one.cost is None else one.cost))
-    return flat
-
-
-def _answer(told: list[Any]) -> Answer:
-    if len(told) == 1:
-        return Answer(now=told[0], stale=True)
-    now, grants, denials = told
-    return Answer(
-        now=now,
-        grants=tuple(
-            Grant(lease=lease.decode(), offer=offer, at=at, epochs=tuple(epochs))
-            for lease, offer, at, *epochs in grants
-        ),
-        denials=tuple(
-            Denial(at=at, why=Why(why), account=account.decode(), quota=quota.decode())
-            for at, why, account, quota in denials
-        ),
-    )
-
-
-def _page(told: list[Any]) -> Page:
-    name, now, epoch, until, note, running, charges, continuous, calendars, lessons = told
-    return Page(
-        name=name.decode(),
-        now=now,
-        epoch=epoch,
-        until=until,
-        note=note.decode(),
-        running=running,
-        charges=tuple((at, _amounts(cost)) for at, *cost in charges),
-        continuous=tuple((quota.decode(), full_at) for quota, full_at in continuous),
-        calendar=tuple((quota.decode(), opens, used) for quota, opens, used in calendars),
-        lessons=tuple(_lesson(name.decode(), lesson) for lesson in lessons),
-    )
-
-
-def _amounts(told: Sequence[int]) -> Amounts:
-    requests, inputs, outputs, total = told
-    return requests, inputs, outputs, total
-
-
-def _lesson(account: str, told: list[Any]) -> Lesson:
-    quota, version, amount, capacity, text = told
-    return Lesson(
-        account=account,
-        quota=quota.decode(),
-        version=version,
-        amount=amount,
-        capacity=capacity,
-        text=text.decode(),
-    )
+                try:
+                    wake, accounts = json.loads(message[2])
+                    change = Change(wake=tuple(wake), accounts=tuple(accounts))
+                except (ValueError, TypeError):
+                    change = Change(anew=True)  # not ours
+                self._tell(change)
 
 
 _ADMIT, _END, _RENEW, _RESTATE, _COOL, _REOPEN, _TEACH, _LOOK, _GREET = map(

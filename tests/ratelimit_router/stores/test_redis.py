@@ -15,7 +15,7 @@ from ratelimit_router.errors import ConfigError, StoreUnavailable
 from ratelimit_router.stores.redis import RedisStore
 from ratelimit_router.stores.server import Facts
 from ratelimit_router.stores.shared import SharedStore
-from ratelimit_router.stores.terms import NOTHING, Ask, Change, End, Incident, Lesson, Want
+from ratelimit_router.stores.terms import NOTHING, Answer, Ask, Change, End, Incident, Lesson, Want
 from tests.ratelimit_router.stores.contract import MINUTE, SECOND, calendar, continuous, model, pool, rolling
 from tests.ratelimit_router.stores.servers import SERVERS, Server, servers
 
@@ -140,6 +140,61 @@ def test_a_listener_that_was_cut_off_comes_back_and_says_so(server: Server, clie
             assert await asyncio.wait_for(heard.get(), 5) == Change(anew=True)
             await store.teach(Lesson(account="m", quota="rpm", version=0, amount=1, capacity=1))
             assert await asyncio.wait_for(heard.get(), 5) == Change(accounts=("m",))
+
+    asyncio.run(play())
+
+
+def test_news_that_cannot_be_heard_do_no_harm(
+    server: Server, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the router does with them, or somebody else publishes: the listener goes on."""
+    prefix, heard = uuid4().hex, asyncio.Queue[Change]()
+
+    def hear(change: Change) -> None:
+        heard.put_nowait(change)
+        raise RuntimeError("a bug")
+
+    async def play() -> None:
+        async with opened(server.url, hear, prefix=prefix) as store:
+            for text in ("nonsense", "[1, 2]", "3"):
+                client.publish(f"{{{prefix}}}:news", text)
+                assert await asyncio.wait_for(heard.get(), 5) == Change(anew=True)
+            await store.teach(Lesson(account="m", quota="rpm", version=0, amount=1, capacity=1))
+            assert await asyncio.wait_for(heard.get(), 5) == Change(accounts=("m",))
+
+    asyncio.run(play())
+    assert "a bug" in caplog.text
+
+
+def test_any_number_of_ends_at_once(server: Server) -> None:
+    """Ten thousand calls ended while the store was away."""
+
+    async def play() -> None:
+        async with opened(server.url, timeout=5) as store:
+            await store.admit(ask("a"))
+            ends = tuple(End(lease=f"lease {number}") for number in range(10_000))
+            assert (await store.admit(ask("b", ends=(*ends, End(lease="a"))))).grants
+            assert (await store.look(("m",)))[0].running == 1
+
+    asyncio.run(play())
+
+
+def test_a_store_that_is_closed_meanwhile(server: Server) -> None:
+    """Acts under way end with StoreUnavailable, or their answer; nothing is opened again, unless it is asked for."""
+
+    async def play() -> None:
+        store = RedisStore(server.url, prefix=uuid4().hex, blank="full")
+        await store.open(print)
+        acts = [asyncio.create_task(store.admit(ask(str(number)))) for number in range(20)]
+        await asyncio.sleep(0)
+        await store.aclose()
+        for result in await asyncio.gather(*acts, return_exceptions=True):
+            assert isinstance(result, Answer | StoreUnavailable)
+        with pytest.raises(StoreUnavailable, match="not open"):
+            await store.admit(ask("late"))
+        await store.open(print)
+        assert (await store.admit(ask("again"))).grants
+        await store.aclose()
 
     asyncio.run(play())
 
