@@ -25,7 +25,6 @@ from ratelimit_router.stores.replies import flat_ends, read_answer, read_lesson,
 from ratelimit_router.stores.shared import LEASE, check_lease
 from ratelimit_router.stores.terms import Answer, Ask, Change, End, Incident, Lesson, Offer, Page, Record
 
-
 try:
     from redis.exceptions import MovedError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
