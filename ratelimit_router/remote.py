@@ -276,7 +276,7 @@ class Remote:
         answer: Answer | Exception
         try:
             answer = await self._mail.insist(lambda: self._mail.store.admit(ask))
-        except Exception as error:  # it is for whoever asked: they would wait for ever
+        except Exception as error:  # noqa: BLE001 -- it is for whoever asked: they would wait for ever
             answer = error
         desk.asking = False
         if not isinstance(answer, Answer) or answer.stale:

@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 from ratelimit_router.clock import Clock, wall
 from ratelimit_router.errors import ConfigError, StoreUnavailable
@@ -76,17 +77,22 @@ class ShareOnOutage:
 
     async def admit(self, ask: Ask) -> Answer:
         """See `SharedStore`."""
+        ends, doubtful = _ends(ask), False
         if self._alone is None:
             try:
                 return self._noted(ask, await self._store.admit(ask))
             except StoreUnavailable as failure:
-                alone = await self._go_alone(failure)
-        else:
-            alone = self._alone
-        await self._end_alone(alone, ask.ends)
-        answer = await alone.admit(replace(ask, steps=self._parts(ask), ends=()))
-        self._noted(ask, answer)
-        self._debts.update(grant.lease for grant in answer.grants)
+                await self._go_alone(failure)
+                doubtful = True
+        alone = cast(LocalStore, self._alone)
+        await self._end_alone(alone, ends)
+        answer = self._noted(ask, await alone.admit(replace(ask, steps=self._parts(ask), ends=(), instead="")))
+        if answer.stale:
+            return answer
+        granted = {grant.lease for grant in answer.grants}
+        self._debts |= granted
+        if doubtful:  # the store may have granted them before its answer was lost
+            self._late += [End(lease=want.lease, cost=NOTHING) for want in ask.wants if want.lease not in granted]
         return answer
 
     def _noted(self, ask: Ask, answer: Answer) -> Answer:
@@ -103,11 +109,10 @@ class ShareOnOutage:
                 cost=costs[grant.lease],
                 expires=grant.at + ask.lasts,
             )
-        self._note_ends((*ask.ends, *([End(lease=ask.instead, cost=NOTHING)] if ask.instead else [])))
-        for lease, record in list(self._spent.items()):
-            if record.at > answer.now - REMEMBERED:
-                break
-            del self._spent[lease]
+        if not answer.stale:
+            self._note_ends(_ends(ask))
+        while self._spent and self._spent[oldest := next(iter(self._spent))].at <= answer.now - REMEMBERED:
+            del self._spent[oldest]
         return answer
 
     def _note_ends(self, ends: Sequence[End]) -> None:
@@ -142,6 +147,7 @@ class ShareOnOutage:
         if self._alone is None:
             log.warning("%s: carrying on with one part in %d of every quota", failure, self._processes)
             alone = LocalStore(clock=self._clock)
+            await alone.open(self._heard)
             await alone.restate([replace(record) for record in self._spent.values()])
             self._alone = alone
             self._search = asyncio.get_running_loop().create_task(self._look_for_it())
@@ -153,9 +159,9 @@ class ShareOnOutage:
             await asyncio.sleep(self._rng.uniform(0.0, ceiling))
             ceiling = min(2.0 * ceiling, LAST_RETRY)
             try:
-                while self._debts or self._late:
-                    await self._pay()
                 await self._store.look(())
+                while self._debts or self._late:  # what is spent while this is told is told, too
+                    await self._pay()
             except StoreUnavailable:
                 continue
             self._alone = self._search = None
@@ -197,8 +203,14 @@ class ShareOnOutage:
             await alone.end(ends)
 
     async def renew(self, leases: Sequence[str], lasts: int) -> tuple[str, ...]:
-        """See `SharedStore`. Meanwhile nobody else takes their places."""
-        return () if self._alone is not None else await self._store.renew(leases, lasts)
+        """See `SharedStore`."""
+        if self._alone is None:
+            return await self._store.renew(leases, lasts)
+        for lease in leases:
+            if (record := self._spent.get(lease)) is not None:
+                record.expires = int(self._clock() * 1e6) + lasts
+        await self._alone.renew(leases, lasts)
+        return ()
 
     async def restate(self, records: Sequence[Record]) -> None:
         """See `SharedStore`."""
@@ -231,3 +243,8 @@ class ShareOnOutage:
         if self._search is not None:
             self._search.cancel()
         await self._store.aclose()
+
+
+def _ends(ask: Ask) -> tuple[End, ...]:
+    """What ends with an ask: calls, and the booking that it gives up."""
+    return (*ask.ends, End(lease=ask.instead, cost=NOTHING)) if ask.instead else ask.ends
