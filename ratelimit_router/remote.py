@@ -30,7 +30,20 @@ from ratelimit_router.queue import Lane, Line, Queue, Waiter
 from ratelimit_router.selection import Candidate
 from ratelimit_router.stores.shared import SharedStore
 from ratelimit_router.stores.shared_account import SharedAccount, amounts, micros
-from ratelimit_router.stores.terms import NOTHING, Answer, Ask, Change, End, Grant, Offer, Record, Terms, Want, Why
+from ratelimit_router.stores.terms import (
+    NEVER,
+    NOTHING,
+    Answer,
+    Ask,
+    Change,
+    End,
+    Grant,
+    Offer,
+    Record,
+    Terms,
+    Want,
+    Why,
+)
 
 __all__ = ["Remote"]
 
@@ -245,10 +258,11 @@ class Remote:
             instead=desk.booking.grant.lease if desk.booking else "",
             ends=self._mail.take_ends(),
         )
+        booked = desk.booking.grant.at if desk.booking else NEVER
         desk.asking, desk.again, desk.booking = True, False, None
         desk.leases = [want.lease for want in wants]
         desk.waiters, desk.candidates = waiters, [one for step in steps for one in step]
-        self._mail.start(self._ask(desk, ask))
+        self._mail.start(self._ask(desk, ask, booked))
 
     def _patience(self, waiter: Waiter, now: float) -> float:
         last = waiter.lane == len(waiter.line.lanes) - 1
@@ -272,7 +286,8 @@ class Remote:
         now = self._mail.store_now()
         return tuple(cast(SharedAccount, account).terms(now) for account in (one.account, *one.account.pools))
 
-    async def _ask(self, desk: Desk, ask: Ask) -> None:
+    async def _ask(self, desk: Desk, ask: Ask, booked: int) -> None:
+        """`booked`: the instant of what was booked until now."""
         answer: Answer | Exception
         try:
             answer = await self._mail.insist(lambda: self._mail.store.admit(ask))
@@ -283,6 +298,8 @@ class Remote:
             self._mail.put_back((*ask.ends, *([End(lease=ask.instead, cost=NOTHING)] if ask.instead else [])))
         if isinstance(answer, Answer):
             self._mail.set_clock(answer.now)
+            if booked <= answer.now:  # its time had come before the store was asked: it is charged, and nobody's
+                self._mail.give_back(ask.instead)
             if answer.stale:
                 for account in self._hearsay.accounts().values():
                     account.rebuild()
@@ -396,14 +413,13 @@ class Remote:
         desk.booking, desk.waits, desk.again, desk.until = None, False, False, -math.inf
 
     def _to_leave(self, desk: Desk) -> Ask:
-        booked = desk.booking.grant.lease if desk.booking else ""
+        booked = (End(lease=desk.booking.grant.lease, cost=NOTHING),) if desk.booking else ()
         return Ask(
             line=desk.name,
             steps=desk.steps,
             wants=(),
             lasts=self._mail.lasts,
-            instead=booked,
-            ends=self._mail.take_ends(),
+            ends=(*self._mail.take_ends(), *booked),
         )
 
     # -- after the call ------------------------------------------------------------------------------------------------
