@@ -5,17 +5,25 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import cast
 from uuid import uuid4
 
 import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
+from ratelimit_router.clock import Clock
 from ratelimit_router.errors import StoreUnavailable
+from ratelimit_router.stores.local import LocalPages, LocalStore
 from ratelimit_router.stores.redis import RedisStore
+from ratelimit_router.stores.scripts import script
 from ratelimit_router.stores.terms import Change, End, Incident, Why
-from tests.ratelimit_router.stores.contract import MINUTE, SECOND, calendar, continuous, model, rolling
+from tests.ratelimit_router.stores.contract import MINUTE, SECOND, START, calendar, continuous, model, rolling
 from tests.ratelimit_router.stores.faults import Proxy
 from tests.ratelimit_router.stores.servers import SERVERS, Server, servers
 from tests.ratelimit_router.stores.test_redis import ask, opened
+from tests.ratelimit_router.stores.test_stores_decide_alike import Alike
 
 OFFER = model("m", rolling(10))
 
@@ -293,6 +301,34 @@ def test_a_replica_that_takes_over_waits_for_what_is_in_flight(name: str, caplog
         with caplog.at_level(logging.WARNING):
             asyncio.run(play())
         assert any("taken over" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("name", sorted(SERVERS))
+def test_a_store_that_has_lost_something_decides_as_the_book_says(
+    name: str, server_of: Callable[[str], Server]
+) -> None:
+    """Not only full quotas are the same as in this process: also those of which nothing is known."""
+    url, greeting = server_of(name).url, script("greet").text
+
+    def begun_blank(clock: Clock) -> RedisStore:
+        prefix = uuid4().hex
+        with redis.Redis.from_url(url) as client:
+            client.eval(greeting, 1, f"{{{prefix}}}:store", START, "known before", "anew", "run", 0, 1, 0, 0)
+        return RedisStore(url, prefix=prefix, timeout=5, blank="full", clock=clock)
+
+    class Pair(Alike):
+        makers = {name: begun_blank}  # noqa: RUF012 it is this test's own
+
+        def __init__(self) -> None:
+            super().__init__()
+            cast("LocalStore", self.model.store)._pages = LocalPages(START, lost=True)
+
+    run_state_machine_as_test(
+        Pair,
+        settings=settings(
+            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
 
 
 def test_another_node_of_a_cluster_has_the_keys() -> None:
