@@ -259,10 +259,12 @@ class Dispatcher:
 
     def _serve_remote(self, remote: "Remote", due: list[Waiter], now: float) -> float:
         wake = remote.serve(now)
-        for waiter in remote.overdue(due):
-            self.queue.remove(waiter)
-            refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
-            self._refuse(waiter, remote.failure or refusal)
+        if late := remote.overdue(due):
+            for waiter in late:
+                self.queue.remove(waiter)
+                refusal = self._refusal(waiter.line, waiter.cost, waiter.priority, now, RouteTimeout)
+                self._refuse(waiter, remote.failure or refusal)
+            wake = remote.serve(now)
         return wake
 
     def _be_quiet(self) -> None:

@@ -81,6 +81,7 @@ class Hearsay:
             note=json.dumps([incident.reason.value, incident.quota, hinted]),
         )
         page = await self._mail.insist(lambda: self._mail.store.cool(found))
+        self._mail.set_clock(page.now)
         if (
             limited and first and page.epoch == epoch + 1 and not account.is_news(page)
         ):  # nobody has learned from it yet
@@ -123,6 +124,7 @@ class Hearsay:
         pages = await self._mail.insist(lambda: self._mail.store.look(names))
         accounts = self.accounts()
         for page in pages:
+            self._mail.set_clock(page.now)
             if (account := accounts.get(page.name)) is not None:
                 self._adopt(account, page)
         self._drain()

@@ -295,7 +295,8 @@ class Remote:
             answer = error
         desk.asking = False
         if not isinstance(answer, Answer) or answer.stale:
-            self._mail.put_back((*ask.ends, *([End(lease=ask.instead, cost=NOTHING)] if ask.instead else [])))
+            doubtful = [ask.instead, *(want.lease for want in ask.wants)]  # an answer may have been lost before
+            self._mail.put_back((*ask.ends, *(End(lease=lease, cost=NOTHING) for lease in doubtful if lease)))
         if isinstance(answer, Answer):
             self._mail.set_clock(answer.now)
             if booked <= answer.now:  # its time had come before the store was asked: it is charged, and nobody's
@@ -413,10 +414,12 @@ class Remote:
         desk.booking, desk.waits, desk.again, desk.until = None, False, False, -math.inf
 
     def _to_leave(self, desk: Desk) -> Ask:
+        """Without terms, which might be stale."""
         booked = (End(lease=desk.booking.grant.lease, cost=NOTHING),) if desk.booking else ()
+        names = {one.name: None for step in desk.steps for offer in step for one in offer.accounts}
         return Ask(
             line=desk.name,
-            steps=desk.steps,
+            steps=(tuple(Offer(accounts=(Terms(name=name),)) for name in names),),
             wants=(),
             lasts=self._mail.lasts,
             ends=(*self._mail.take_ends(), *booked),
