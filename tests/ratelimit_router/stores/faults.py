@@ -1,6 +1,7 @@
 """A network that fails as it is told to, between a client and a server."""
 
 import asyncio
+import ssl
 from contextlib import suppress
 
 __all__ = ["Proxy"]
@@ -10,16 +11,17 @@ class Proxy:
     """Forwards to `port`. `latency`: seconds for each answer. `silent`: a black hole, for requests and answers alike.
 
     `lose`: so many answers are lost, and their connections with them, after the server has done what it was asked.
+    `tls`: clients have to speak it.
     """
 
-    def __init__(self, port: int) -> None:
-        self.port, self.latency, self.silent, self.lose = port, 0.0, False, 0
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.port, self.latency, self.silent, self.lose, self._tls = port, 0.0, False, 0, tls
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> "Proxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -34,7 +36,7 @@ class Proxy:
     def url(self) -> str:
         """Where it is."""
         assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def reset(self) -> None:
         """Cut every connection."""

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import cast
 from uuid import uuid4
 
 import pytest
 import redis
+import trustme
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -110,6 +113,25 @@ def test_an_answer_that_was_lost_charges_once(server: Server) -> None:
             proxy.lose = 5
             with pytest.raises(StoreUnavailable):
                 await store.admit(ask("c", OFFER))
+
+    asyncio.run(play())
+
+
+def test_tls(server: Server, tmp_path: Path) -> None:
+    """A server whose certificate is trusted is used; one whose is not, or that does not speak TLS, is not available."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusted = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+
+    async def play() -> None:
+        async with Proxy(server.port, context) as proxy:
+            async with opened(f"{proxy.url}?ssl_ca_certs={trusted}", timeout=2) as store:
+                assert (await store.admit(ask("a"))).grants
+            for url in (proxy.url, server.url.replace("redis:", "rediss:")):
+                with pytest.raises(StoreUnavailable):
+                    async with opened(url):
+                        pass
 
     asyncio.run(play())
 
