@@ -236,8 +236,8 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._timeout):
                 await raw.connect()
-                link = Link(raw, self._timeout)
-                await self._greet(link)
+            link = Link(raw, self._timeout)
+            await self._greet(link)  # several answers, each of which may take as long
         except BaseException as error:
             await (raw.disconnect(nowait=True) if link is None else link.aclose())
             if isinstance(error, MovedError) and hops:

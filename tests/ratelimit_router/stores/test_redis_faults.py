@@ -67,6 +67,18 @@ def test_a_slow_network_is_no_fault(server: Server) -> None:
     asyncio.run(play())
 
 
+def test_a_connection_over_a_slow_network(server: Server) -> None:
+    """The timeout is for each answer, also of those that are needed before anybody can ask."""
+
+    async def play() -> None:
+        async with Proxy(server.port) as proxy:
+            proxy.latency = 0.06
+            async with opened(proxy.url, timeout=0.15) as store:
+                assert (await store.admit(ask("a"))).grants
+
+    asyncio.run(play())
+
+
 def test_a_black_hole_is_noticed_in_time(server: Server) -> None:
     """StoreUnavailable after the timeout, also while connecting; when the network is back, so is the store."""
 
