@@ -18,8 +18,8 @@
 - A hint that is longer than the quota takes to come back whole cannot be true: the first is taken for one such period,
   the next for two, and so on.
 - A daily quota with a hint is probed once after the hint; refused again, it stays closed until the day's reset.
-- A call that has not been refused within `ACCEPTED_AFTER` was accepted: refusals are quick, answers are slow. That
-  holds for quotas; after an overload only an answer counts.
+- A call that has not been refused within `ACCEPTED_AFTER` was accepted: refusals are quick, answers are slow. Where
+  refusals have been seen to take longer, so does that. It holds for quotas; after an overload only an answer counts.
 - The window of a ramp grows by one with each success as long as it is `NARROW`, slowly from there on: whatever is in
   the air when a limit is hit will be refused, too.
 - Slow start is the same ramp, from a wider window, in quicker steps, and without an incident before it. So is the way
@@ -42,6 +42,12 @@ __all__ = ["Cooldown", "Incident", "Provenance", "State"]
 
 ACCEPTED_AFTER = 0.3
 """Seconds without a refusal after which a call counts as accepted (measured: refusals take about 0.1 s)."""
+LONGER = 1.25
+"""Times as long as the slowest refusal of late took, if that is more; with each further one it counts half as much.
+
+Never longer than `LONGEST_ACCEPTED_AFTER` seconds.
+"""
+LONGEST_ACCEPTED_AFTER = 60.0
 SLOW_ACCEPTED_AFTER = 0.15
 """The same for slow start: a call too many does less harm than a start that takes too long."""
 NARROW = 3
@@ -123,6 +129,7 @@ class Cooldown:
         "_patience",
         "_ramp_from",
         "_rng",
+        "_slowest",
         "_unanswered",
         "_vain",
         "closed_for",
@@ -147,6 +154,7 @@ class Cooldown:
         self._ramp_from = math.inf
         self._acknowledges = True  # whether silence counts as success
         self._patience = SLOW_ACCEPTED_AFTER
+        self._slowest = 0.0  # seconds within which a refusal comes, as far as is known
         self._unanswered: dict[object, float] = {}  # lease -> instant of its grant, oldest first
         self._rng = rng
 
@@ -181,7 +189,6 @@ class Cooldown:
             if now < self.until:
                 return self.until
             self.state, self.window, self._ramp_from = PROBING, 1, math.inf
-            self._patience = ACCEPTED_AFTER
             self._unanswered.clear()
         if self.state is READY:
             return now
@@ -190,7 +197,7 @@ class Cooldown:
         return self._ramp(now)
 
     def _ramp(self, now: float) -> float:
-        patience = self._patience if self._acknowledges else LOST_AFTER
+        patience = self.patience
         unanswered = self._unanswered
         while unanswered:
             lease, at = next(iter(unanswered.items()))
@@ -211,6 +218,11 @@ class Cooldown:
         self.window += 1 if self.window < NARROW or not self._acknowledges else SLOW_GROWTH
         if accepted < self._ramp_from:
             self._ramp_from = accepted
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which nobody waits any longer for the verdict on a call."""
+        return max(self._patience, self._slowest) if self._acknowledges else LOST_AFTER
 
     def doubt(self) -> None:
         """A limit is about to be tried that may be too high: one call at first, and the next when that is accepted."""
@@ -240,11 +252,22 @@ class Cooldown:
         self._unanswered.pop(lease, None)
 
     def rejected(
-        self, lease: object, epoch: int, outcome: Outcome, now: float, day_reset: float, period: float = math.inf
+        self,
+        lease: object,
+        epoch: int,
+        outcome: Outcome,
+        now: float,
+        day_reset: float,
+        period: float = math.inf,
+        took: float = 0.0,
     ) -> Incident | None:
-        """The service refused a call. `day_reset`: when its daily quotas come back. `period`: the seconds in which the
-        quota that was hit comes back whole, if that is known. None if nothing changes.
+        """The service refused a call, which `took` so many seconds. None if nothing changes.
+
+        `day_reset`: when its daily quotas come back. `period`: the seconds in which the quota that was hit comes back
+        whole, if that is known.
         """
+        if outcome.kind is Kind.RATE_LIMITED:
+            self._slowest = min(max(LONGER * took, self._slowest / 2), LONGEST_ACCEPTED_AFTER)
         outcome = self._plausible(outcome, epoch, now, period)
         self._unanswered.pop(lease, None)
         if self.state is CLOSED:
@@ -318,7 +341,7 @@ class Cooldown:
 
     def _cool(self, outcome: Outcome, until: float, provenance: Provenance, *, fresh: bool) -> Incident:
         self.state, self.until = COOLING, until
-        self._acknowledges = outcome.kind is Kind.RATE_LIMITED
+        self._acknowledges, self._patience = outcome.kind is Kind.RATE_LIMITED, ACCEPTED_AFTER
         self._unanswered.clear()
         self.incident = Incident(
             until=until,

@@ -37,7 +37,9 @@ def reject(
             _learn_more(account, account.case, lease, now)
         _remember(account, lease, now)
     reset = account.day_reset(outcome.quota, now)
-    incident = account.cooldown.rejected(lease, epoch, outcome, now, reset, account.period(outcome.quota))
+    incident = account.cooldown.rejected(
+        lease, epoch, outcome, now, reset, account.period(outcome.quota), now - lease.at
+    )
     if limited and account.case is not None and incident is not None:
         _empty(account, account.case.meter, lease, incident, now)
     account.rebuild()

@@ -25,6 +25,7 @@ from ratelimit_router import (
     ProviderTimeout,
     RateLimited,
     RouterError,
+    RouteTimeout,
     Tier,
     Usage,
 )
@@ -688,3 +689,29 @@ def test_states_are_named() -> None:
     """The words that snapshots and metrics use."""
     assert {state.value for state in State} == {"ready", "slow_start", "cooling", "probing", "closed"}
     assert Tier("t", ["a"]).patience == 0
+
+
+@pytest.mark.parametrize("hint", [None, 0.05])
+@pytest.mark.parametrize("takes", [0.1, 0.31, 1.0, 5.0])
+def test_slow_refusals_are_no_success(virtual: Any, router: Any, takes: float, hint: float | None) -> None:
+    """A service that refuses everything, however slowly, is tried ever more rarely: silence until then proves nothing.
+
+    Found by the storm of a service that was out of its daily quota, unknown to the router, behind a slow network.
+    """
+
+    async def main() -> None:
+        one, calls = router({"m": Limits(concurrency=50)}, slow_start=3), 0
+
+        async def ask() -> None:
+            nonlocal calls
+            async for attempt in one.attempts("t", timeout=600.0):
+                async with attempt:
+                    calls += 1
+                    await asyncio.sleep(takes)
+                    raise RateLimited(retry_after=hint)
+
+        outcomes = await asyncio.gather(*(ask() for _ in range(20)), return_exceptions=True)
+        assert {type(each) for each in outcomes} == {RouteTimeout}
+        assert calls <= 80
+
+    virtual(main)

@@ -38,8 +38,7 @@ class Door:
         unanswered = cooldown._unanswered
         if len(unanswered) < cooldown.window:
             return True
-        patience = cooldown._patience if cooldown._acknowledges else LOST_AFTER
-        return next(iter(unanswered.values())) + patience <= now - EPSILON
+        return next(iter(unanswered.values())) + cooldown.patience <= now - EPSILON
 
     def may_open_by(self, now: float) -> bool:
         """Whether a call could be let through then, unless something else happens until then."""
