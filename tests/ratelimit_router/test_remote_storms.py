@@ -34,6 +34,7 @@ from ratelimit_router.bucket import UNITS
 from ratelimit_router.remote import LATE
 from ratelimit_router.simulation import virtual_time
 from ratelimit_router.stores.local import LocalStore
+from ratelimit_router.stores.terms import NOTHING, Incident
 
 WALL = 1_790_035_200.0  # a calendar window opens
 LONGEST = 6_000.0
@@ -47,7 +48,8 @@ class Link:
     """One router's way to the store: acts take a while, fail before or after they have happened, or never end."""
 
     def __init__(self, storm: "Storm", store: LocalStore):
-        self._storm, self._store, self.lease = storm, store, store.lease
+        self._storm, self._store = storm, store
+        self.lease = store.lease
         self.dead = False
 
     async def open(self, heard: Callable[[Any], None]) -> None:
@@ -77,6 +79,12 @@ class Link:
             await asyncio.sleep(storm.travel())
             raise StoreUnavailable("storm", "lightning")
 
+    async def cool(self, found: Incident) -> Any:
+        """See `Call.unsaid`."""
+        page = await self._act(lambda: self._store.cool(found))
+        self._storm.cooled.append((found.account, asyncio.get_running_loop().time()))
+        return page
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
         return lambda *what: self._act(lambda: method(*what))
@@ -90,6 +98,7 @@ class Call:
     """One call as whoever made it saw it. `least`: the smallest charge that it ever had; `cost`: the last one."""
 
     router: int
+    name: str  # of its lease in the store
     lease: Lease
     begun: float
     cost: tuple[float, ...]
@@ -106,6 +115,7 @@ class Storm:
     calls: list[Call] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     acts: int = 0
+    cooled: list[tuple[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         rng = self.rng = random.Random(self.number)
@@ -201,7 +211,7 @@ class Storm:
         found = [f"{len(going)} never ended"] if going else []
         found += [repr(task.exception()) for task in tasks if task.done() and not task.cancelled() and task.exception()]
         self.makespan = loop.time()
-        await asyncio.sleep(45.0)
+        await asyncio.sleep(200.0)
         await store.renew((), 1)  # what the dead have held is free by now, if anybody looks
         found += self.left_over() + self.broken()
         if self.acts > ACTS * len(tasks) + self.makespan * self.count:
@@ -244,7 +254,7 @@ class Storm:
         """A call, and its end, in one way or another."""
         rng, loop = self.rng, asyncio.get_running_loop()
         lease = await promise
-        call = Call(index, lease, loop.time(), lease.cost, lease.cost)
+        call = Call(index, self.name_of(index, lease), lease, loop.time(), lease.cost, lease.cost)
         self.calls.append(call)
         try:
             await asyncio.sleep(rng.choice([1.0, 1.0, 3.0]) if self.calm else rng.choice([0.0, 0.1, 1.0, 3.0, 25.0]))
@@ -269,6 +279,19 @@ class Storm:
                 lease.settle()
                 call.least = tuple(map(min, call.least, call.cost))
                 call.ended = loop.time()
+
+    def name_of(self, index: int, lease: Lease) -> str:
+        """What a lease is called in the store."""
+        remote = self.routers[index]._dispatcher.remote
+        record = remote and remote._mail.record(lease)
+        return record.lease if record else ""
+
+    def unsaid(self, call: Call) -> bool:
+        """Whether it was booked, cancelled by a cooldown, and made before the news had arrived."""
+        record = self.store._pages._leases[call.name]
+        names = (call.lease.model.name, *call.lease.model.pools)
+        news = any(name in names and abs(at - call.begun) < 1.0 for name, at in self.cooled)
+        return news and record.ended and record.cost == NOTHING != call.cost
 
     def links_dead(self, index: int) -> bool:
         """Whether that router's process is gone."""
@@ -323,6 +346,7 @@ class Storm:
             if core._timer is not None:
                 found.append(f"r{index}: a timer is set")
         leases = list(pages._leases.values())
+        self.calls = [call for call in self.calls if not self.unsaid(call)]
         for index in range(self.count):
             if self.links[index].dead or index in self.closed:
                 continue
@@ -335,8 +359,9 @@ class Storm:
         for name, account in pages._accounts.items():
             if account.running:
                 found.append(f"{name}: {account.running} in flight")
-            lines = [line for line in account.waiting if not self.links[int(line[1:].partition("/")[0])].dead]
-            if lines:
+            of = {line: int(line[1:].partition("/")[0]) for line in account.waiting}
+            lost = self.closed if self.fails or self.outs else set()  # to leave takes a store that answers
+            if lines := [line for line, index in of.items() if not self.links[index].dead and index not in lost]:
                 found.append(f"{name}: {lines} are waited for")
         return found
 
