@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 from ratelimit_router.account import Account
-from ratelimit_router.cooldown import ACCEPTED_AFTER, LOST_AFTER, Incident, Provenance, State
+from ratelimit_router.cooldown import Incident, Provenance, State
 from ratelimit_router.correspondence import Correspondence
 from ratelimit_router.lease import Lease
 from ratelimit_router.outcomes import Kind, Outcome
@@ -76,7 +76,7 @@ class Hearsay:
             epoch=epoch,
             lasts=micros(max(incident.until - self._clock(), 0.0)),
             extends=incident.provenance is not Provenance.HEURISTIC,
-            verdict=micros(ACCEPTED_AFTER if limited else LOST_AFTER),
+            verdict=micros(account.cooldown.patience),
             silence=limited,
             note=json.dumps([incident.reason.value, incident.quota, hinted]),
         )
