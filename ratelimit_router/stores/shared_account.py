@@ -183,13 +183,17 @@ def _alike(one: Learned, other: Learned) -> bool:
 
 def _ration(name: str, meter: Meter, bucket: Bucket, kind: Kind, guard: float, opens: int, closes: int) -> Ration:
     quota = meter.quota
-    amount = meter.learned.amount(quota.amount)
+    amount, period = meter.learned.amount(quota.amount), quota.period
+    if kind is Kind.ROLLING:
+        amount = max(amount, bucket.capacity)
+    elif kind is Kind.CONTINUOUS and amount > 0:  # a fraction, or less than one, in as much less time, or more
+        amount, period = max(math.floor(amount), 1), period * max(math.floor(amount), 1) / amount
     return Ration(
         name=name,
         unit=bucket.unit,
         kind=kind,
-        amount=math.floor(max(amount, bucket.capacity) if kind is Kind.ROLLING else amount),
-        period=micros(quota.period),
+        amount=math.floor(amount),
+        period=micros(period),
         capacity=math.floor(bucket.capacity),
         ceiling=math.floor(bucket.ceiling),
         guard=micros(guard),

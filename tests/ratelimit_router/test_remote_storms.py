@@ -231,7 +231,7 @@ class Storm:
 
     async def one(self, index: int) -> None:
         """Somebody comes, and ends with a result or with an error of the tree."""
-        rng = self.rng
+        rng = random.Random(self.rng.random())  # so the same load can be had by one router
         if not self.calm:
             await asyncio.sleep(rng.choice([0, 0, 0, 20, rng.uniform(0, 60)]))
         tier = rng.choice(self.tiers).name
@@ -245,14 +245,14 @@ class Storm:
             }
         )
         try:
-            await self.call(index, self.routers[index].route(tier, tokens=rng.choice(self.sizes), **wish))
+            await self.call(index, self.routers[index].route(tier, tokens=rng.choice(self.sizes), **wish), rng)
             self.answers["served"] += 1
         except RouterError as error:
             self.answers[type(error).__name__] += 1
 
-    async def call(self, index: int, promise: Lease) -> None:
+    async def call(self, index: int, promise: Lease, rng: random.Random) -> None:
         """A call, and its end, in one way or another."""
-        rng, loop = self.rng, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         lease = await promise
         call = Call(index, self.name_of(index, lease), lease, loop.time(), lease.cost, lease.cost)
         self.calls.append(call)
@@ -267,7 +267,7 @@ class Storm:
             elif not self.calm and ending < 0.1:
                 lease.fail(NotSent())
                 call.cost = (0, 0, 0, 0)
-            elif ending < 0.1 + self.rejects:
+            elif not self.calm and ending < 0.1 + self.rejects:
                 lease.fail(rng.choice([RateLimited(5.0), RateLimited(), RateLimited(3.0, "rpm", 15), Overloaded()]))
             elif self.corrects:
                 lease.settle(input_tokens=lease.cost[1] * rng.choice([0.5, 0.8, 1.0]), output_tokens=0)
