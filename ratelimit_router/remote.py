@@ -50,7 +50,8 @@ __all__ = ["Remote"]
 TOGETHER = 32
 """So many of a lane ask together, when nobody else competes with them."""
 LOOK_AGAIN = 5.0
-"""Seconds after which somebody who waits for another's call to end asks again, though nobody said that one has."""
+"""Seconds after which somebody who waits for another's call to end asks again, though nobody said that one has: its
+process may have died. No later than a third of the time that a lease is good for."""
 LATE = 0.25
 """Seconds. A lease that is older when it arrives, since an answer was lost, counted too early: it is given back."""
 
@@ -77,7 +78,7 @@ class Booking:
 class Desk:
     """Where one lane asks. `until`: it need not ask for the same `asked` before. `again`: something came back for it.
 
-    `waits`: the store knows that somebody does. `books`: whether it asked for bookings, or that makes no difference.
+    `waits`: the store knows that somebody does.
     `answer`: what the store said, or what went wrong, until somebody looks at it.
     """
 
@@ -89,7 +90,6 @@ class Desk:
     again: bool = False
     until: float = -math.inf
     waits: bool = False
-    books: bool = False
     asked: frozenset[Candidate] = frozenset()
     booking: Booking | None = None
     leases: list[str] = field(default_factory=list)
@@ -191,10 +191,10 @@ class Remote:
                 candidates, {account for one in others if one.booking for account in one.booking.accounts}
             )
         asked = frozenset(one for step in candidates for one in step)
-        if (until := self._content(desk, head)) > now and asked <= desk.asked and (desk.books or before):
+        if (until := self._content(desk, head)) > now and asked <= desk.asked:
             return min(wake, until)
         if candidates:
-            desk.asked, desk.books = asked, not before
+            desk.asked = asked
             self._send(desk, head, candidates, now)
         return wake
 
@@ -242,10 +242,13 @@ class Remote:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def _send(self, desk: Desk, head: Waiter, steps: list[list[Candidate]], now: float) -> None:
-        waiters, wants = list(self._first(desk, head, steps, now)), []
+        alone = not any(line is not desk.line and line.competes(desk.line) for line in self._queue.lines)
+        most = min(TOGETHER, max(_room(one) for step in steps for one in step)) if alone else 2
+        waiters, wants = list(self._first(desk, most, now)), []
         for waiter in waiters:
             self._count += 1
-            within = micros(min(max(waiter.deadline - now, 0.0), self._patience(waiter, now))) if desk.books else 0
+            books = alone or waiter is head  # after the first it is another line's turn
+            within = micros(min(max(waiter.deadline - now, 0.0), self._patience(waiter, now))) if books else 0
             wants.append(Want(lease=f"{self._mail.name}-{self._count}", cost=amounts(waiter.cost), within=within))
         offers = tuple(tuple(Offer(accounts=self._terms(one)) for one in step) for step in steps)
         if offers != desk.steps:
@@ -268,15 +271,13 @@ class Remote:
         last = waiter.lane == len(waiter.line.lanes) - 1
         return math.inf if last else max(waiter.patient_until - now, 0.0)
 
-    def _first(self, desk: Desk, head: Waiter, steps: list[list[Candidate]], now: float) -> Iterator[Waiter]:
-        """Those of a lane who ask together: nobody who waits elsewhere is to be served in between.
+    def _first(self, desk: Desk, most: float, now: float) -> Iterator[Waiter]:
+        """Those of a lane who ask together: nobody who waits elsewhere in line is to be served in between.
 
-        No more than ramps, and the plan of a batch, let through; the first asks in any case, even past its deadline.
+        The first asks in any case, even past its deadline.
         """
         others = [one for one in desk.line.heads() if one.lane != desk.depth]
         limit = min(((-one.priority, one.seq) for one in others), default=(math.inf, 0.0))
-        alone = not any(line is not desk.line and line.competes(desk.line) for line in self._queue.lines)
-        most = min(TOGETHER, max(_room(one) for step in steps for one in step)) if alone else 1
         for count, waiter in enumerate(desk.lane):
             if count and (count >= most or (-waiter.priority, waiter.seq) > limit or waiter.deadline < now):
                 return
@@ -345,8 +346,8 @@ class Remote:
             desk.until = -math.inf
             return
         by_time = all(one.why is Why.QUOTA for one in answer.denials)
-        desk.until = denied if by_time and denied < math.inf else min(denied, now + LOOK_AGAIN)
-        desk.books = desk.books or denied == math.inf
+        latest = now + min(LOOK_AGAIN, self._mail.store.lease / 3)
+        desk.until = denied if by_time and denied < math.inf else min(denied, latest)
         if all(one.why in _BY_TIME for one in answer.denials):
             self._in_vain(desk, denied, now)
 

@@ -388,8 +388,8 @@ def exceeded(name: str, limits: Limits, calls: list[Call], slack: float) -> list
         if quota.refill == "calendar":
             used: Counter[float] = Counter()
             for at, amount in rows:
-                if (WALL + at) % quota.period > slack:
-                    used[(WALL + at) // quota.period] += amount  # type: ignore[assignment]
+                if (WALL + at + 1e-6) % quota.period > slack:
+                    used[(WALL + at + 1e-6) // quota.period] += amount  # type: ignore[assignment]
             over = max(used.values(), default=0.0) > quota.amount
         else:
             over = any(_over(quota, first, rows, slack) for first in range(len(rows)))
