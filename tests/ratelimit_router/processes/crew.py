@@ -147,7 +147,7 @@ class Crew:
         assert not errors, errors
         assert ends == [0] * len(ends), ends
         calls, told = read(self.files())
-        return judge(calls, told, scheme(slots=self.slots), lease=self.lease, until=self.until)
+        return judge(calls, told, scheme(slots=self.slots), lease=self.lease, go=self.go, until=self.until)
 
     def files(self) -> list[Path]:
         """What the workers have written."""

@@ -29,6 +29,8 @@ __all__ = ["Call", "Verdict", "judge", "read"]
 
 AHEAD = 2
 """Microseconds by which a timer may be ahead: one, and the rounding of a float that counts from 1970."""
+READY = 0.25
+"""Seconds that workers may take until the first of them calls; more is lost."""
 STEP = 2_000
 """Microseconds by which the machine's two clocks may drift apart in one run; more would be a clock that was set."""
 
@@ -114,14 +116,14 @@ def judge(
     scheme: Scheme,
     *,
     lease: float,
+    go: float,
     until: float,
-    lost: bool = False,
 ) -> Verdict:
-    """`until`: monotonic seconds up to which the workers called. `lost`: daily counts may have been lost."""
+    """`go`, `until`: monotonic seconds from and up to which the workers called."""
     verdict = Verdict(calls=len(calls))
     assert calls, "nobody has called anything"
     drift = _drift(calls)
-    begun, done = calls[0].at, int(until * 1e6) + drift
+    begun, done = min(calls[0].at, int((go + READY) * 1e6) + drift), int(until * 1e6) + drift
     for name, quota, models in scheme.quotas():
         spent = [(one.at, 1 if quota.unit == "requests" else one.tokens) for one in calls if one.model in models]
         verdict.over[name] = _excess(quota, spent)
@@ -194,7 +196,8 @@ def _share(quota: Quota, spent: Sequence[tuple[int, int]], begun: int, done: int
     if quota.refill == "calendar":
         edges = [begun, *range((begun // period + 1) * period, done, period), done]
         windows = {one // period for one, other in itertools.pairwise(edges) if other - one > period / 5}
-        return (sum(cost for at, cost in sure if at // period in windows) / (capacity * len(windows)),) * 2
+        used = sum(cost for at, cost in sure if at // period in windows)
+        return (used / (capacity * len(windows)) if windows else 1.0,) * 2
     busy = sum(cost * (min(at + period, done) - at) for at, cost in sure)
     return min(total / (capacity * -((begun - done) // period)), 1.0), busy / (quota.capacity * (done - begun))
 

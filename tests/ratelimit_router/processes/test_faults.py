@@ -81,7 +81,7 @@ def test_the_server_is_killed_and_keeps_a_log(store: str, workers: Nursery) -> N
 )
 def test_the_server_or_its_clients_misbehave(scenario: Scenario, workers: Nursery) -> None:
     """A restart without data, a server that stands still or is slow, clients with a wrong clock."""
-    allowed(scenario("valkey", workers, WORKERS, 2.1))
+    allowed(scenario("valkey", workers, WORKERS, 4.1 if scenario is slow_store else 2.1))
 
 
 def test_a_replica_takes_over(workers: Nursery) -> None:
