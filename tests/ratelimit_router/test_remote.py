@@ -432,3 +432,25 @@ def test_what_is_lost_is_told_again(virtual: Any, router: Any) -> None:
         await close([one])
 
     virtual(main)
+
+
+@pytest.mark.parametrize("tenths", range(0, 50, 5))
+def test_a_booking_whose_time_comes_while_the_store_is_asked_for_a_better_one(
+    virtual: Any, router: Any, tenths: int
+) -> None:
+    """It is not lost: whoever was to have it gets it, or the next in line does."""
+
+    async def main() -> None:
+        store, calls = store_now(), []
+        limits = {"a": Limits(rpm=Limit(1, per=6.0)), "b": Limits(concurrency=1)}
+        (one,) = shared(router, store, 1, limits)
+        ends = 6.0 - tenths / 1e4  # b is free, and asked for, just when a is
+        callers = [asyncio.create_task(call(one, calls, seconds=seconds)) for seconds in (0.0, ends, 9.0, 9.0)]
+        await asyncio.sleep(6.1)
+        assert [name for _, name in calls].count("a") == 2
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+        await close([one])
+
+    virtual(main)
