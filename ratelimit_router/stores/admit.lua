@@ -1,9 +1,10 @@
 -- Serve the first of the wants that can be, in order, and book the next: see `Book.admit`.
 --
--- ARGV[3]: the chain, packed: {latest opening, earliest closing, names, digests, terms, steps}. Of each account its terms,
--- packed again, since most are not looked at: {concurrency, rations}; and their digest. The steps are flat: how many; of each how many offers; of
--- each how many accounts, and their places.
--- ARGV[4..7]: line, lasts, instead, how many wants; then the wants (lease, cost, within: 6 each) and the ends.
+-- ARGV[3]: the chain, packed: {latest opening, earliest closing, names, terms, steps, how many accounts the first step
+-- has}. Of each account its terms, packed again, since most are not looked at: {concurrency, rations}. The steps are
+-- flat: how many; of each how many offers; of each how many accounts, and their places.
+-- ARGV[4..8]: line, lasts, instead, whether it waits, how many wants; then the wants (lease, cost, within: 6 each) and
+-- the ends.
 -- Returns {now} if a window is stale, else {now, {{lease, offer, at, epochs...}...}, {{at, why, account, quota}...}}.
 
 local FURTHEST, GRACE = 120000000, 15000000
@@ -16,7 +17,7 @@ local R_GUARD, R_OPENS, R_CLOSES = 8, 9, 10
 local Q_GAUGE, Q_RATE, Q_CAPACITY = 1, 2, 3
 
 -- of the act
-local names, marks, terms, steps, quotas
+local names, terms, steps, quotas
 local chains, kept = {}, 0 -- chains that were unpacked before: only a library keeps them
 
 -- -- every quota as it is now ---------------------------------------------------------------------------------------
@@ -133,7 +134,6 @@ local function catch_up(i)
     end
     known[r] = { gauge or false, rate, capacity }
   end
-  digests[name] = marks[i]
 end
 
 local function caught_up(i)
@@ -361,8 +361,8 @@ end
 
 -- Those who were not served stand in line, and are woken when what they lack comes back, in the order in which they asked
 -- first. `lacking`: what, by account.
-local function stand_in_line(line, lacking)
-  for i = 1, #names do
+local function stand_in_line(line, lacking, waits)
+  for i = 1, waits and #names or 0 do
     local name = names[i]
     if not accounts[name] and unopened[name] and string.find(unopened[name], line, 1, true) then
       account(name) -- the line may wait there
@@ -400,18 +400,18 @@ local function run()
     chain = cmsgpack.unpack(ARGV[3])
     chains[ARGV[3]] = chain
   end
-  names, marks, terms, steps, quotas = chain[3], chain[4], chain[5], chain[6], {}
-  local line, lasts, instead, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-  local ENDS = 8 + 6 * wanted
+  names, terms, steps, quotas = chain[3], chain[4], chain[5], {}
+  local line, lasts, instead, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[8])
+  local waits, ENDS = ARGV[7] == '1', 9 + 6 * wanted
 
   local leases = {}
-  for i = 8, math.min(#ARGV, 608), 6 do -- the rest is got one by one
+  for i = 9, math.min(#ARGV, 609), 6 do -- the rest is got one by one
     leases[#leases + 1] = ARGV[i]
   end
   if instead ~= '' then
     leases[#leases + 1] = instead
   end
-  local refused = begin(names, leases, lasts)
+  local refused = begin(names, (waits or wanted == 0) and #names or chain[6], leases, lasts)
   if refused then
     return refused
   end
@@ -434,17 +434,9 @@ local function run()
     return leave(line)
   end
 
-  for i = 1, #names do
-    local name = names[i]
-    local digest = digests[name] or unopened[name] and string.sub(unopened[name], 1, DIGEST - 1)
-    if digest ~= marks[i] then
-      caught_up(i)
-    end
-  end
-
   local grants, found, served, upto = {}, {}, true, 0
   for w = 1, wanted do
-    local a = 2 + 6 * w
+    local a = 3 + 6 * w
     local id = ARGV[a]
     local record = lease_of(id)
     if record and (record[ENDED] or record[AT] <= now) then
@@ -479,7 +471,7 @@ local function run()
       lacking[found[i][3]] = found[i][5] -- nothing, if it has become free since, or never will be
     end
   end
-  stand_in_line(line, lacking)
+  stand_in_line(line, lacking, waits)
   if given_back and (not grants[1] or grants[#grants][3] < given_up[AT]) then
     for _, name in ipairs(given_up[ACCOUNTS]) do -- its place is free for somebody else
       came_back(name, given_back, true)
@@ -490,8 +482,7 @@ local function run()
   end
   back = {}
   for i = 1, #names do
-    if changed[names[i]] then
-      caught_up(i)
+    if quotas[i] and changed[names[i]] then
       forget(names[i])
     end
   end

@@ -83,8 +83,6 @@ class Book:
         given_up = self._give_up(ask.instead)
         if not ask.wants:
             return self._leave(ask.line, terms)
-        for one in terms.values():
-            self._catch_up(one)
         grants: list[Grant] = []
         found: list[Denial] = []
         served = True
@@ -94,12 +92,11 @@ class Book:
                 if not known.ended:
                     grants.append(_again(known, offers))
                 continue
-            found = [self._when(offer, want.cost) for offer in offers]
+            found, index = self._look_around(ask.steps, want.cost, everywhere=known is not None)
             if known is not None:  # a booking: it stays the last, and in line
                 grants.append(_again(known, offers))
                 served = False
                 break
-            index = self._choose(ask.steps, found)
             at = found[index].at
             served = at <= now
             if served or (at - now <= min(want.within, FURTHEST) and self._is_bookable(offers[index], at)):
@@ -107,6 +104,8 @@ class Book:
             if not served:
                 break
             found = found[:index]
+        for name in terms if ask.waits else ():
+            self._account(name)
         self._stand_in_line(ask.line, {} if served else _lacking(found, terms))
         if given_up is not None and (not grants or grants[-1].at < given_up.at):
             for name in given_up.accounts:  # its place is free for somebody else; the same place again would be no news
@@ -134,11 +133,33 @@ class Book:
         self._back = before
         return replace(record, cost=cost)
 
+    def _look_around(
+        self, steps: Sequence[Sequence[Offer]], cost: Amounts, *, everywhere: bool
+    ) -> tuple[list[Denial], int]:
+        """When each offer can be had, up to the first step that is free; and which one to take: of equals that are free
+        the one with the most headroom; where nothing is free, whichever is next. `everywhere`: even if a step is free.
+
+        An account is only looked at if it has to be: mostly the first step is free.
+        """
+        found: list[Denial] = []
+        for step in steps:
+            free = []
+            for offer in step:
+                denial = self._when(offer, cost)
+                if denial.at <= self._now:
+                    free.append((offer, len(found)))
+                found.append(denial)
+            if free and not everywhere:
+                return found, min((*self._used(offer), index) for offer, index in free)[-1] if free[1:] else free[0][1]
+        return found, min(range(len(found)), key=lambda index: found[index].at)
+
     def _when(self, offer: Offer, cost: Amounts) -> Denial:
         """When a call may start here, and what it waits for until then (nothing, if that is `now`)."""
         return max((self._when_alone(terms, cost) for terms in offer.accounts), key=lambda one: one.at)
 
     def _when_alone(self, terms: Terms, cost: Amounts) -> Denial:
+        if terms.name not in self._asked:
+            self._catch_up(terms)
         account, name = self._account(terms.name), terms.name
         if terms.concurrency and account.running >= terms.concurrency:
             return Denial(at=NEVER, why=Why.CONCURRENCY, account=name, quota="concurrency")
@@ -176,18 +197,6 @@ class Book:
                 if missing <= 0:
                     return max(at + period, free)
         return free
-
-    def _choose(self, steps: Sequence[Sequence[Offer]], found: Sequence[Denial]) -> int:
-        """The first step that is free, and of its equals the one with the most headroom; else whichever is next."""
-        first = 0
-        for step in steps:
-            free = [
-                (*self._used(offer), index) for index, offer in enumerate(step, first) if found[index].at <= self._now
-            ]
-            if free:
-                return min(free)[-1]
-            first += len(step)
-        return min(range(len(found)), key=lambda index: found[index].at)
 
     def _used(self, offer: Offer) -> tuple[float, int]:
         """The share of its tightest limit that is used, and when it was chosen last."""

@@ -17,7 +17,7 @@ end
 
 local function run()
   local name, epoch, lasts, extends = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
-  local refused = begin({}, {}, NEVER)
+  local refused = begin({}, 0, {}, NEVER)
   if refused then
     return refused
   end

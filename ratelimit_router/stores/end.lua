@@ -1,7 +1,7 @@
 -- Calls are over: see `Book.end`. ARGV[3...]: the ends.
 
 local function run()
-  local refused = begin({}, {}, NEVER)
+  local refused = begin({}, 0, {}, NEVER)
   if refused then
     return refused
   end

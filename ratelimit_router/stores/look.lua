@@ -1,7 +1,7 @@
 -- What is known of accounts: ARGV[3...]. Nothing changes.
 
 local function run()
-  local refused = begin({}, {})
+  local refused = begin({}, 0, {})
   if refused then
     return refused
   end

@@ -8,8 +8,6 @@ local call, pack, unpacked, packed_cost, unpacked_cost -- a library has them onl
 local max, min, floor, ceil, format
 
 local NEVER, REMEMBERED, MONTH, YEAR = 9007199254740991, 600000000, 2592000000000, 34560000000000
--- an account is kept behind the digest (8 bytes; '--------': none) of the terms that it has every gauge of
-local DIGEST = 9
 local OPEN, COOLED, PROBING = 0, 1, 2
 -- what one can lack besides an amount of a unit (1 to 4)
 local PLACE, VERDICT_ON_PROBE = 5, 6
@@ -28,19 +26,18 @@ local LINE, AT, EXPIRES, IN_FLIGHT, ENDED, COST, ACCOUNTS, EPOCHS = 1, 2, 3, 4, 
 
 local base, now, store
 local accounts, records -- those that this act has looked at
-local unopened, digests -- accounts as they are kept, and of which terms they have every gauge
+local unopened -- accounts as they are kept
 local changed, told, telling, wake, waking
 local back, asker -- what came back to which account, event by event: {name, {what = true}}
 
 local function opened(name, known)
-  local one = known and unpacked(string.sub(known, DIGEST))
+  local one = known and unpacked(known)
   if not one then
     one = { store[BEGUN], store[LOSS], 0, 0, OPEN, 0, 0, true, '', 0, {}, {}, {}, {}, {} }
   elseif store[BEGUN] > one[BORN] then -- the store has lost something since
     one[BORN], one[LOST], one[CONTINUOUS], one[CALENDARS] = store[BEGUN], store[LOSS], {}, {}
-    known = false
   end
-  accounts[name], digests[name] = one, known and string.sub(known, 1, DIGEST - 1) or '--------'
+  accounts[name] = one
   return one
 end
 
@@ -56,15 +53,15 @@ local function account(name)
   return opened(name, known)
 end
 
--- Begin, with these accounts at hand, and these leases. `soonest`: nothing of this act expires earlier.
-local function begin(names, leases, soonest)
+-- Begin, with the first `n` of these accounts at hand, and these leases. `soonest`: nothing of this act expires earlier.
+local function begin(names, n, leases, soonest)
   call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
   packed_cost, unpacked_cost = struct.pack, struct.unpack
   max, min, floor, ceil, format = math.max, math.min, math.floor, math.ceil, string.format
   base, now = string.sub(KEYS[1], 1, -6), tonumber(ARGV[1])
-  accounts, records, unopened, digests = {}, {}, {}, {}
+  accounts, records, unopened = {}, {}, {}
   changed, told, telling, wake, waking, back, asker = {}, {}, {}, {}, {}, {}, nil
-  local keys, n = { KEYS[1] }, #names
+  local keys = { KEYS[1] }
   for i = 1, n do
     keys[i + 1] = base .. 'account:' .. names[i]
   end
@@ -199,7 +196,6 @@ local function forget(name)
   for i = #windows, 1, -1 do
     if windows[i][SEEN] + windows[i][PERIOD] < now then
       table.remove(windows, i)
-      digests[name] = '--------'
     else
       longest = max(longest, windows[i][PERIOD])
     end
@@ -227,7 +223,7 @@ local function finish()
     end
     local left = ceil((over + longest + MONTH - now) / 1000)
     call('PEXPIRE', base .. 'charges:' .. name, left)
-    call('SET', base .. 'account:' .. name, digests[name] .. pack(one), 'PX', left)
+    call('SET', base .. 'account:' .. name, pack(one), 'PX', left)
   end
   if wake[1] or told[1] then
     call('PUBLISH', base .. 'news', cjson.encode({ wake, told }))

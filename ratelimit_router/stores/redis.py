@@ -114,6 +114,7 @@ class RedisStore:
             ask.line,
             ask.lasts,
             ask.instead,
+            int(ask.waits),
             len(ask.wants),
         ]
         for want in ask.wants:

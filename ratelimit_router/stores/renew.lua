@@ -2,7 +2,7 @@
 
 local function run()
   local lasts, lost = tonumber(ARGV[3]), {}
-  local refused = begin({}, {}, lasts)
+  local refused = begin({}, 0, {}, lasts)
   if refused then
     return refused
   end

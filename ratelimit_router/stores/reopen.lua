@@ -1,7 +1,7 @@
 -- The operator has changed something: see `Book.reopen`. ARGV[3...]: accounts.
 
 local function run()
-  local refused = begin({}, {}, NEVER)
+  local refused = begin({}, 0, {}, NEVER)
   if refused then
     return refused
   end

@@ -2,7 +2,7 @@
 -- ARGV[3]: packed, of each its id, and whatever is kept of a lease.
 
 local function run()
-  local refused = begin({}, {}, 0)
+  local refused = begin({}, 0, {}, 0)
   if refused then
     return refused
   end

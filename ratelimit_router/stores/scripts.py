@@ -125,9 +125,9 @@ def packed_chain(steps: tuple[tuple[Offer, ...], ...]) -> bytes:
             max((ration.opens for ration in calendars), default=0),
             min((ration.closes for ration in calendars), default=NEVER),
             tuple(terms),
-            tuple(sha1(one, usedforsecurity=False).digest()[:8] for one in packed),
             tuple(packed),
             tuple(flat),
+            len({one.name for offer in steps[0] for one in offer.accounts}) if steps else 0,
         )
     )
 

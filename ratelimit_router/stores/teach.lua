@@ -2,7 +2,7 @@
 
 local function run()
   local name, quota, version = ARGV[3], ARGV[4], tonumber(ARGV[5])
-  local refused = begin({}, {}, NEVER)
+  local refused = begin({}, 0, {}, NEVER)
   if refused then
     return refused
   end

@@ -126,6 +126,9 @@ class Ask:
     `line`: whom to wake when something changes for those who were not served. `lasts`: how long a lease is good for
     unless it is renewed. `instead`: a booking that is given up first, for a better one. `ends`: calls that have ended
     meanwhile, before anybody is served. Without wants the line leaves: what it waited for is offered to the next.
+
+    `waits`: the line may stand in waiting lists of these accounts (it was denied, or an answer was lost): it leaves all
+    where it lacks nothing. Without it only the accounts are looked at that decide: mostly those of the first step.
     """
 
     line: str
@@ -134,6 +137,7 @@ class Ask:
     lasts: int
     instead: str = ""
     ends: tuple[End, ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

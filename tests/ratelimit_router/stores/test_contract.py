@@ -636,6 +636,38 @@ def test_whoever_was_served_is_woken_no_more(desk: Desk) -> None:
     assert desk.news().wake == ("two",)
 
 
+def test_whoever_waits_leaves_all_lines_when_served(desk: Desk) -> None:
+    """Also those of models that need not have been looked at."""
+    first, second = model("a", concurrency=1), model("b", concurrency=1)
+    desk.admit(first, lease="a", line="zero"), desk.admit(second, lease="b", line="zero")
+    for line in ("one", "two"):
+        desk.admit(first, second, line=line)
+    desk.end(End(lease="a"))
+    assert desk.news().wake == ("one",)
+    assert desk.admit(first, second, line="one", waits=True).grants[0].offer == 0
+    desk.end(End(lease="b"))
+    assert desk.news().wake == ("two",)
+
+
+def test_whoever_waits_keeps_its_place_where_it_still_lacks_something(desk: Desk) -> None:
+    """To ask again does not move it, whatever has changed elsewhere."""
+    first, second = model("a", concurrency=1), model("b", concurrency=1)
+    desk.admit(first, lease="a", line="zero"), desk.admit(second, lease="b", line="zero")
+    for line, waits in (("one", False), ("two", False), ("one", True)):
+        desk.admit(first, second, line=line, waits=waits)
+    desk.end(End(lease="b"))
+    assert desk.news().wake == ("one",)
+
+
+def test_only_the_models_that_decide_are_looked_at(desk: Desk) -> None:
+    """What the later steps of a chain allow does not matter while the first is free: they are as nobody had asked."""
+    later = model("later", rolling(5), calendar(7))
+    assert not desk.admit(model("first", rolling(1)), later).denials
+    assert desk.page("later").calendar == ()
+    assert [one.account for one in desk.admit(model("first", rolling(1)), later).denials] == ["first"]
+    assert desk.page("later").calendar != ()
+
+
 def test_whoever_lacks_something_else_is_not_woken(desk: Desk) -> None:
     """Tokens that come back are of no use to somebody who waits for a request."""
     offer = model("m", rolling(1), rolling(100, "tpm", unit=3))

@@ -138,6 +138,7 @@ class Alike(RuleBasedStateMachine):
             lasts=data.draw(st.sampled_from([SECOND, 30 * SECOND])),
             instead=data.draw(st.sampled_from(["", self.some_lease(data)])),
             ends=tuple(self.ends(data)) if data.draw(st.booleans()) else (),
+            waits=data.draw(st.booleans()),
         )
         self.asked = ask
         self.same(lambda desk: desk.ask(ask))
@@ -146,7 +147,7 @@ class Alike(RuleBasedStateMachine):
     def ask_again(self, line: str) -> None:
         """The answer was lost; or somebody else has taken over the line."""
         if self.asked is not None:
-            ask = replace(self.asked, line=line or self.asked.line)
+            ask = replace(self.asked, line=line or self.asked.line, waits=True)
             self.same(lambda desk: desk.ask(ask))
 
     def ends(self, data: st.DataObject) -> list[End]:
