@@ -1,9 +1,8 @@
 """Everything, one after another: `python -m benchmarks` writes results.json, RESULTS.md and the pictures beside it.
 
 `--only NAME...` measures some of it anew and keeps the rest; `--scenario` and `--contestant` do so for the storms over
-HTTP; `--report` measures nothing and only writes. The storms take most of an hour, the lab half of one, all the rest
-ten minutes. Timings
-want a quiet machine: how quiet it was is noted, and `--patience` waits for it.
+HTTP; `--report` measures nothing and only writes. The storms take most of an hour, the lab half of one, the stores six
+minutes, all the rest ten. Timings want a quiet machine: how quiet it was is noted, and `--patience` waits for it.
 """
 
 import argparse
@@ -31,6 +30,7 @@ SUITE = {
     "imports": "benchmarks.imports",
     "refusal": "benchmarks.refusal",
     "client_cpu": "benchmarks.over_http.cpu",
+    "stores": "benchmarks.stores.run",
     "lab": "benchmarks.lab",
     STORMS: "benchmarks.over_http.run",
 }

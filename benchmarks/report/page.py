@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report.pictures import draw
+from benchmarks.report.stores import store_tables
 from benchmarks.report.storms import Storms
 from benchmarks.report.tables import MICRO, goal_table, lab_table, scenario_list, storm_tables
 
@@ -35,6 +36,14 @@ Other programs used {others:.0%} of the machine meanwhile; the less, the more th
 
 {scenarios}
 """
+_STORES = """## Shared stores
+
+What it costs that several processes share quotas. Ours is one admission of a chain of four models with four limits
+each; the peers know one limit of one model, and no refund, so theirs is that: [stores/peers.py](stores/peers.py) says
+what they cannot. With "three of four full" the first three models are refused and the fourth is taken: one round trip
+for ours, four for theirs. The ratios are medians round by round; server and processes share the cores. The load of the
+machine was {load} when it began.
+"""
 _CONDITIONS = {
     True: "It was about the same for all; the last table has the details.",
     False: "**It was not the same for all**, see the last table: what is compared here was not measured alike.",
@@ -54,6 +63,10 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         parts += [lab_table(rows) + "\n"]
     if "over_http" in runs:
         parts += _storms(Storms(runs["over_http"]["result"]), folder / "pictures")
+    if "stores" in runs:
+        parts.append(_STORES.format(load=runs["stores"]["load"]))
+        for heading, text in store_tables(runs["stores"]["result"]).items():
+            parts += [f"### {heading}\n", text + "\n"]
     parts.append("## Alone\n\nIn turns with their peers, each round; medians of the ratios round by round.\n")
     for name, (heading, make) in MICRO.items():
         if name in runs:
