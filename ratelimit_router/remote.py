@@ -15,7 +15,8 @@ What it does badly: a router that waits in many lines, none of which share a mod
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from typing import cast
 
 from ratelimit_router.account import Account
@@ -78,7 +79,7 @@ class Booking:
 class Desk:
     """Where one lane asks. `until`: it need not ask for the same `asked` before. `again`: something came back for it.
 
-    `waits`: the store knows that somebody does.
+    `stands`: the accounts in whose lists of those who wait it may be.
     `answer`: what the store said, or what went wrong, until somebody looks at it.
     """
 
@@ -89,7 +90,7 @@ class Desk:
     asking: bool = False
     again: bool = False
     until: float = -math.inf
-    waits: bool = False
+    stands: set[str] = field(default_factory=set)
     asked: frozenset[Candidate] = frozenset()
     booking: Booking | None = None
     leases: list[str] = field(default_factory=list)
@@ -161,9 +162,12 @@ class Remote:
     def _desk(self, line: Line, depth: int) -> Desk:
         lane = line.lanes[depth]
         if (desk := self._desks.get(lane)) is None:
-            self._count += 1
-            desk = self._desks[lane] = Desk(f"{self._mail.name}/{self._count}", line, lane, depth)
+            desk = self._desks[lane] = Desk(self._name(), line, lane, depth)
         return desk
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"{self._mail.name}/{self._count}"
 
     def _forget_idle(self) -> None:
         for lane, desk in list(self._desks.items()):
@@ -253,6 +257,7 @@ class Remote:
         offers = tuple(tuple(Offer(accounts=self._terms(one)) for one in step) for step in steps)
         if offers != desk.steps:
             desk.steps = offers  # the same object as long as it is the same: a store may keep what it made of it
+        names = {one.name for step in offers for offer in step for one in offer.accounts}
         ask = Ask(
             line=desk.name,
             steps=desk.steps,
@@ -260,6 +265,7 @@ class Remote:
             lasts=self._mail.lasts,
             instead=desk.booking.grant.lease if desk.booking else "",
             ends=self._mail.take_ends(),
+            waits=not desk.stands.isdisjoint(names),
         )
         booked = desk.booking.grant.at if desk.booking else NEVER
         desk.asking, desk.again, desk.booking = True, False, None
@@ -289,9 +295,10 @@ class Remote:
 
     async def _ask(self, desk: Desk, ask: Ask, booked: int) -> None:
         """`booked`: the instant of what was booked until now."""
+        attempts = chain([ask], repeat(replace(ask, waits=True)))
         answer: Answer | Exception
         try:
-            answer = await self._mail.insist(lambda: self._mail.store.admit(ask))
+            answer = await self._mail.insist(lambda: self._mail.store.admit(next(attempts)))
         except Exception as error:  # noqa: BLE001 -- it is for whoever asked: they would wait for ever
             answer = error
         desk.asking = False
@@ -308,7 +315,7 @@ class Remote:
             if self._desks.get(desk.lane) is not desk:  # chains have changed meanwhile, or all is over
                 for grant in answer.grants:
                     self._mail.give_back(grant.lease)
-                desk.waits = True
+                desk.stands.update(name for offer in chain(*ask.steps) for name in (one.name for one in offer.accounts))
                 self._release(desk)
                 return
         desk.answer = answer
@@ -324,14 +331,19 @@ class Remote:
 
     def _take(self, desk: Desk, answer: Answer, now: float) -> None:
         """What the store said, in the order of the wants."""
-        desk.waits = desk.waits if answer.stale else len(answer.denials) == len(desk.candidates)
+        names = {one.name for step in desk.steps for offer in step for one in offer.accounts}
+        denied = len(answer.denials) == len(desk.candidates)
+        if denied:
+            desk.stands |= names
+        elif not answer.stale:
+            desk.stands -= names
         candidates = desk.candidates
-        denied = math.inf
+        earliest = math.inf
         for found, candidate in zip(answer.denials, candidates, strict=False):
             at = self._mail.local(found.at)
             if found.at > answer.now:
                 cast(SharedAccount, candidate.account).deny(found, at)
-            denied = min(denied, at)
+            earliest = min(earliest, at)
         by_lease = dict(zip(desk.leases, desk.waiters, strict=True))
         for grant in answer.grants:
             waiter = by_lease[grant.lease]
@@ -342,20 +354,20 @@ class Remote:
                 self._mail.give_back(grant.lease)
             else:
                 self._deliver(desk, grant, waiter, candidate, now)
-        if desk.booking is not None or not desk.waits or denied <= now:
+        if desk.booking is not None or not denied or earliest <= now:
             desk.until = -math.inf
             return
         by_time = all(one.why is Why.QUOTA for one in answer.denials)
         latest = now + min(LOOK_AGAIN, self._mail.store.lease / 3)
-        desk.until = denied if by_time and denied < math.inf else min(denied, latest)
+        desk.until = earliest if by_time and earliest < math.inf else min(earliest, latest)
         if all(one.why in _BY_TIME for one in answer.denials):
-            self._in_vain(desk, denied, now)
+            self._in_vain(desk, earliest, now)
 
-    def _in_vain(self, desk: Desk, denied: float, now: float) -> None:
+    def _in_vain(self, desk: Desk, earliest: float, now: float) -> None:
         """Whoever could not be served, nor book: is it still worth the wait?"""
-        if (head := desk.lane.head()) is None or head not in desk.waiters or denied == math.inf:
+        if (head := desk.lane.head()) is None or head not in desk.waiters or earliest == math.inf:
             return
-        if denied > head.deadline:
+        if earliest > head.deadline:
             self._vain.append(head)
         elif (lane := still_worth_waiting(head, now)) != head.lane:
             self._queue.deepen(head, lane)
@@ -409,18 +421,18 @@ class Remote:
 
     def _release(self, desk: Desk) -> None:
         """Nobody waits here any more: others may have what was booked, and need not wait behind it."""
-        if desk.waits:
+        if desk.stands or desk.booking:
             ask = self._to_leave(desk)
             self._mail.start(self._mail.insist(lambda: self._mail.store.admit(ask)))
-        desk.booking, desk.waits, desk.again, desk.until = None, False, False, -math.inf
+        desk.booking, desk.stands, desk.again, desk.until = None, set(), False, -math.inf
+        desk.name = self._name()  # should it ask before the store has heard that it left
 
     def _to_leave(self, desk: Desk) -> Ask:
         """Without terms, which might be stale."""
         booked = (End(lease=desk.booking.grant.lease, cost=NOTHING),) if desk.booking else ()
-        names = {one.name: None for step in desk.steps for offer in step for one in offer.accounts}
         return Ask(
             line=desk.name,
-            steps=(tuple(Offer(accounts=(Terms(name=name),)) for name in names),),
+            steps=(tuple(Offer(accounts=(Terms(name=name),)) for name in sorted(desk.stands)),),
             wants=(),
             lasts=self._mail.lasts,
             ends=(*self._mail.take_ends(), *booked),
@@ -463,7 +475,7 @@ class Remote:
 
     async def aclose(self) -> None:
         """Leave every line, tell what has ended, and let go of the store."""
-        leaving = [desk for desk in self._desks.values() if desk.waits and not desk.asking]
+        leaving = [desk for desk in self._desks.values() if (desk.stands or desk.booking) and not desk.asking]
         self._desks.clear()
         await self._mail.aclose(
             lambda: [functools.partial(self._mail.store.admit, self._to_leave(one)) for one in leaving]

@@ -184,9 +184,9 @@ def _alike(one: Learned, other: Learned) -> bool:
 def _ration(name: str, meter: Meter, bucket: Bucket, kind: Kind, guard: float, opens: int, closes: int) -> Ration:
     quota = meter.quota
     amount, period = meter.learned.amount(quota.amount), quota.period
-    if kind is Kind.ROLLING:
+    if kind is not Kind.CONTINUOUS:
         amount = max(amount, bucket.capacity)
-    elif kind is Kind.CONTINUOUS and amount > 0:  # a fraction, or less than one, in as much less time, or more
+    elif amount > 0:  # a fraction, or less than one, in as much less time, or more
         amount, period = max(math.floor(amount), 1), period * max(math.floor(amount), 1) / amount
     return Ration(
         name=name,
