@@ -24,9 +24,10 @@ def store_tables(result: Any) -> dict[str, str]:
 
 def _alone(result: Mapping[str, Row]) -> str:
     rows = [
-        (name, f"{row['over_evalsha']:.2f}", f"{row['p50']:.0f}", f"{row['p99']:,.0f}") for name, row in result.items()
+        (name, f"{row['over_evalsha']:.2f}", f"{row['p50']:.0f}", f"{row['p99']:,.0f}", f"{row['server']:.0f}")
+        for name, row in result.items()
     ]
-    return table(("", "over EVALSHA", "p50 us", "p99 us"), rows)
+    return table(("", "over EVALSHA", "p50 us", "p99 us", "of that in the server, us"), rows)
 
 
 def _crowd(result: Sequence[Row]) -> str:

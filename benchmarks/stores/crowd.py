@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import random
+import statistics
 import time
 import traceback
 from array import array
@@ -12,9 +13,11 @@ from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from redis.asyncio import Redis
+
 from benchmarks.stores.ours import Case, Steps
 
-__all__ = ["Ready", "busy", "percentile", "together", "turns"]
+__all__ = ["Ready", "busy", "percentile", "served", "together", "turns"]
 
 T = TypeVar("T")
 Ready = Callable[[], None]
@@ -71,6 +74,27 @@ async def turns(cases: Mapping[str, Case], place: str, rounds: int, times: int) 
                     took.append(await _once(steps))
                 if number:
                     found[name].append(took)
+    return found
+
+
+async def served(cases: Mapping[str, Case], url: str, times: int) -> dict[str, float]:
+    """Microseconds that the server itself works for an admission of each case: the median, by its own count."""
+    found: dict[str, float] = {}
+    async with Redis.from_url(url) as client:
+        for name, case in cases.items():
+            async with case(url) as steps:
+                took = []
+                for _ in range(times):
+                    await client.config_resetstat()
+                    await steps.timed()
+                    told = await client.info("commandstats")
+                    if steps.between is not None:
+                        await steps.between()
+                    commands = {key.removeprefix("cmdstat_"): row["usec"] for key, row in told.items()}
+                    scripts = [commands[one] for one in ("evalsha", "fcall") if one in commands]
+                    own = ("config|resetstat", "info")
+                    took.append(sum(scripts or [usec for one, usec in commands.items() if one not in own]))
+                found[name] = statistics.median(took)
     return found
 
 

@@ -1,7 +1,8 @@
 """What a shared store costs, beside its peers on the same server: `python -m benchmarks.stores.run`, five minutes.
 
 - alone: one admission after the other in one process, all contestants in turns, a few of each at a time. Microseconds,
-  and the ratio to redis-py's bare EVALSHA of a script that does nothing, round by round (medians).
+  and the ratio to redis-py's bare EVALSHA of a script that does nothing, round by round (medians). And how long the
+  server itself works for one, by its own count.
 - crowd: 1, 4 and 16 processes, each one admission after the other as fast as it can; contestants in turns.
 - SQLite: the same alone and with four processes, that do nothing else, and that admit 100 times a second each.
 - contention: see `contention`.
@@ -31,7 +32,7 @@ import throttled.asyncio  # noqa: F401
 
 from benchmarks.stores import peers
 from benchmarks.stores.contention import contend
-from benchmarks.stores.crowd import Ready, busy, percentile, together, turns
+from benchmarks.stores.crowd import Ready, busy, percentile, served, together, turns
 from benchmarks.stores.ours import Case, on_redis, on_sqlite
 from ratelimit_router.stores.redis import RedisStore
 from ratelimit_router.stores.sqlite import SqliteStore
@@ -81,10 +82,10 @@ CONTENDERS, WAITERS, SECONDS = 8, 50, 10.4
 def alone(url: str, rounds: int, times: int) -> dict[str, dict[str, float]]:
     """One process."""
 
-    async def work(ready: Ready) -> dict[str, list["array[int]"]]:
-        return await turns(ALONE, url, rounds, times)
+    async def work(ready: Ready) -> tuple[dict[str, list["array[int]"]], dict[str, float]]:
+        return await turns(ALONE, url, rounds, times), await served(ALONE, url, rounds)
 
-    (found,) = together(1, work, patience=600)
+    ((found, server),) = together(1, work, patience=600)
     middles = {name: [statistics.median(each) for each in every] for name, every in found.items()}
     return {
         name: {
@@ -93,6 +94,7 @@ def alone(url: str, rounds: int, times: int) -> dict[str, dict[str, float]]:
             "over_evalsha": round(
                 statistics.median(a / b for a, b in zip(middles[name], middles[BARE], strict=True)), 3
             ),
+            "server": server[name],
         }
         for name, every in found.items()
     }
@@ -169,9 +171,9 @@ def main(rounds: int, times: int, crowd_rounds: int, seconds: float) -> dict[str
 
 def show(result: Mapping[str, Any]) -> None:
     """For people."""
-    print(f"{'p50 us':>8} {'p99 us':>8} {'/ EVALSHA':>9}   on {result['server']}")
+    print(f"{'p50 us':>8} {'p99 us':>8} {'/ EVALSHA':>9} {'server us':>9}   on {result['server']}")
     for name, row in result["alone"].items():
-        print(f"{row['p50']:>8} {row['p99']:>8} {row['over_evalsha']:>9.2f}   {name}")
+        print(f"{row['p50']:>8} {row['p99']:>8} {row['over_evalsha']:>9.2f} {row['server']:>9}   {name}")
     print(f"{'p50 us':>8} {'p99 us':>8} {'a second':>9} {'locked':>6} {'processes':>9}")
     for row in (*result["crowd"], *result["sqlite"]):
         pace = f", every {row['every']} s" if row["every"] else ""
