@@ -154,7 +154,8 @@ class Remote:
         for line in sorted(self._queue.lines, key=lambda line: (line.served, line.heads()[0].seq)):
             before = [other for other in ahead if line.competes(other)]
             for head in line.heads():
-                wake = min(wake, self._tend(self._desk(line, head.lane), head, now, before))
+                desk = self._desk(line, head.lane)
+                wake = min(wake, self._tend(desk, head, now, before), desk.booking.at if desk.booking else math.inf)
             ahead.append(line)
         self._forget_idle()
         return wake
@@ -186,7 +187,7 @@ class Remote:
             if all(one.account.hopeless(head.cost) for step in desk.line.steps[: desk.depth + 1] for one in step):
                 self._turn_away(desk, head)
                 return now
-            return wake if desk.booking is None else min(wake, desk.booking.at)
+            return wake
         if before:
             others = [one for one in self._desks.values() if one.line in before]
             if any(one.asking for one in others):
@@ -379,7 +380,7 @@ class Remote:
             return
         desk.booking = None
         head = desk.lane.head()
-        if head is None or amounts(head.cost) != amounts(booking.waiter.cost):
+        if head is None or amounts(head.cost) != amounts(booking.waiter.cost) or now > booking.at + LATE:
             self._mail.give_back(booking.grant.lease)
         else:
             self._deliver(desk, booking.grant, head, booking.candidate, now)
