@@ -14,14 +14,15 @@ What it does badly: a router that waits in many lines, none of which share a mod
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import cast
 
 from ratelimit_router.account import Account
 from ratelimit_router.cooldown import Incident
 from ratelimit_router.correspondence import Correspondence
+from ratelimit_router.desk import Booking, Desk, room, without
 from ratelimit_router.errors import StoreUnavailable
 from ratelimit_router.forecast import still_worth_waiting
 from ratelimit_router.hearsay import Hearsay
@@ -58,46 +59,6 @@ LATE = 0.25
 
 _BY_TIME = frozenset({Why.QUOTA, Why.COOLING, Why.TOO_LARGE})
 _ANSWERED = frozenset({Kind.BAD_REQUEST, Kind.BAD_RESPONSE})
-
-
-@dataclass(slots=True)
-class Booking:
-    """A lease that is charged already, and may be used from `at` on."""
-
-    grant: Grant
-    waiter: Waiter
-    candidate: Candidate
-    at: float
-
-    @property
-    def accounts(self) -> tuple[Account, ...]:
-        """What is booked."""
-        return (self.candidate.account, *self.candidate.account.pools)
-
-
-@dataclass(slots=True)
-class Desk:
-    """Where one lane asks. `until`: it need not ask for the same `asked` before. `again`: something came back for it.
-
-    `stands`: the accounts in whose lists of those who wait it may be.
-    `answer`: what the store said, or what went wrong, until somebody looks at it.
-    """
-
-    name: str
-    line: Line
-    lane: Lane
-    depth: int
-    asking: bool = False
-    again: bool = False
-    until: float = -math.inf
-    stands: set[str] = field(default_factory=set)
-    asked: frozenset[Candidate] = frozenset()
-    booking: Booking | None = None
-    leases: list[str] = field(default_factory=list)
-    waiters: list[Waiter] = field(default_factory=list)
-    candidates: list[Candidate] = field(default_factory=list)
-    answer: Answer | Exception | None = None
-    steps: tuple[tuple[Offer, ...], ...] = ()
 
 
 class Remote:
@@ -180,7 +141,7 @@ class Remote:
         """Have a lane ask, if it is time. Lines that come `before` it book first; it may take what they do not."""
         if desk.asking:
             return math.inf
-        candidates, wake = self._open(desk, head, now)
+        candidates, wake = desk.open(now, planned=head.deadline >= self._queue.plan_ends)
         if not candidates:
             if desk.again:
                 self._release(desk)  # it may not take what came back: others may
@@ -192,41 +153,16 @@ class Remote:
             others = [one for one in self._desks.values() if one.line in before]
             if any(one.asking for one in others):
                 return math.inf  # their answer will be looked at here, too
-            candidates = _without(
+            candidates = without(
                 candidates, {account for one in others if one.booking for account in one.booking.accounts}
             )
         asked = frozenset(one for step in candidates for one in step)
-        if (until := self._content(desk, head)) > now and asked <= desk.asked:
+        if (until := desk.content(head)) > now and asked <= desk.asked:
             return min(wake, until)
         if candidates:
             desk.asked = asked
             self._send(desk, head, candidates, now)
         return wake
-
-    def _content(self, desk: Desk, head: Waiter) -> float:
-        """Until when a lane need not ask for the same again."""
-        if desk.again:
-            return -math.inf
-        if desk.booking is None:
-            return desk.until
-        return desk.booking.at if amounts(head.cost) == amounts(desk.booking.waiter.cost) else -math.inf
-
-    def _open(self, desk: Desk, head: Waiter, now: float) -> tuple[list[list[Candidate]], float]:
-        """The steps that the store is to be asked for, and when there may be more."""
-        planned = head.deadline >= self._queue.plan_ends
-        steps, wake = [], math.inf
-        for step in desk.line.steps[: desk.depth + 1]:
-            free = []
-            for one in step:
-                if planned and one.share <= 0:
-                    continue
-                opens = max(account.opens_at(now) for account in (one.account, *one.account.pools))
-                if opens <= now:
-                    free.append(one)
-                wake = min(wake, opens) if opens > now else wake
-            if free:
-                steps.append(free)
-        return steps, wake
 
     def _turn_away(self, desk: Desk, head: Waiter) -> None:
         last = len(desk.line.steps) - 1
@@ -248,12 +184,12 @@ class Remote:
 
     def _send(self, desk: Desk, head: Waiter, steps: list[list[Candidate]], now: float) -> None:
         alone = not any(line is not desk.line and line.competes(desk.line) for line in self._queue.lines)
-        most = min(TOGETHER, max(_room(one) for step in steps for one in step)) if alone else 2
-        waiters, wants = list(self._first(desk, most, now)), []
+        most = min(TOGETHER, max(room(one) for step in steps for one in step)) if alone else 2
+        waiters, wants = list(desk.first(most, now)), []
         for waiter in waiters:
             self._count += 1
             books = alone or waiter is head  # after the first it is another line's turn
-            within = micros(min(max(waiter.deadline - now, 0.0), self._patience(waiter, now))) if books else 0
+            within = desk.within(waiter, now) if books else 0
             wants.append(Want(lease=f"{self._mail.name}-{self._count}", cost=amounts(waiter.cost), within=within))
         offers = tuple(tuple(Offer(accounts=self._terms(one)) for one in step) for step in steps)
         if offers != desk.steps:
@@ -273,22 +209,6 @@ class Remote:
         desk.leases = [want.lease for want in wants]
         desk.waiters, desk.candidates = waiters, [one for step in steps for one in step]
         self._mail.start(self._ask(desk, ask, booked))
-
-    def _patience(self, waiter: Waiter, now: float) -> float:
-        last = waiter.lane == len(waiter.line.lanes) - 1
-        return math.inf if last else max(waiter.patient_until - now, 0.0)
-
-    def _first(self, desk: Desk, most: float, now: float) -> Iterator[Waiter]:
-        """Those of a lane who ask together: nobody who waits elsewhere in line is to be served in between.
-
-        The first asks in any case, even past its deadline.
-        """
-        others = [one for one in desk.line.heads() if one.lane != desk.depth]
-        limit = min(((-one.priority, one.seq) for one in others), default=(math.inf, 0.0))
-        for count, waiter in enumerate(desk.lane):
-            if count and (count >= most or (-waiter.priority, waiter.seq) > limit or waiter.deadline < now):
-                return
-            yield waiter
 
     def _terms(self, one: Candidate) -> tuple[Terms, ...]:
         now = self._mail.store_now()
@@ -428,17 +348,6 @@ class Remote:
         desk.booking, desk.stands, desk.again, desk.until = None, set(), False, -math.inf
         desk.name = self._name()  # should it ask before the store has heard that it left
 
-    def _to_leave(self, desk: Desk) -> Ask:
-        """Without terms, which might be stale."""
-        booked = (End(lease=desk.booking.grant.lease, cost=NOTHING),) if desk.booking else ()
-        return Ask(
-            line=desk.name,
-            steps=(tuple(Offer(accounts=(Terms(name=name),)) for name in sorted(desk.stands)),),
-            wants=(),
-            lasts=self._mail.lasts,
-            ends=(*self._mail.take_ends(), *booked),
-        )
-
     # -- after the call ------------------------------------------------------------------------------------------------
 
     def settled(self, lease: Lease) -> None:
@@ -482,20 +391,11 @@ class Remote:
             lambda: [functools.partial(self._mail.store.admit, self._to_leave(one)) for one in leaving]
         )
 
+    def _to_leave(self, desk: Desk) -> Ask:
+        return desk.to_leave(self._mail.take_ends(), self._mail.lasts)
+
 
 def _longest(accounts: Iterable[Account]) -> float:
     """Seconds for which what was spent counts, days apart."""
     periods = [meter.quota.period for account in accounts for meter in account.meters.values() if not meter.quota.daily]
     return max(periods, default=0.0)
-
-
-def _room(one: Candidate) -> float:
-    """How many more calls ramps and plans let through here, at least the first."""
-    ramps = [account.cooldown.room for account in (one.account, *one.account.pools)]
-    return max(min(one.share, *ramps), 1)
-
-
-def _without(steps: list[list[Candidate]], booked: set[Account]) -> list[list[Candidate]]:
-    """The candidates that draw on nothing that is booked."""
-    left = [[one for one in step if booked.isdisjoint((one.account, *one.account.pools))] for step in steps]
-    return [step for step in left if step]
