@@ -147,6 +147,7 @@ class Crew:
         assert not errors, errors
         assert ends == [0] * len(ends), ends
         calls, told = read(self.files())
+        assert calls, f"nobody has called anything: {told}\n{self.log()[:2000]}"
         return judge(calls, told, scheme(slots=self.slots), lease=self.lease, go=self.go, until=self.until)
 
     def files(self) -> list[Path]:
