@@ -142,6 +142,13 @@ class Remote:
         if desk.asking:
             return math.inf
         candidates, wake = desk.open(now, planned=head.deadline >= self._queue.plan_ends)
+        if candidates and before:
+            others = [one for one in self._desks.values() if one.line in before]
+            if any(one.asking for one in others):
+                return math.inf  # their answer will be looked at here, too
+            candidates = without(
+                candidates, {account for one in others if one.booking for account in one.booking.accounts}
+            )
         if not candidates:
             if desk.again:
                 self._release(desk)  # it may not take what came back: others may
@@ -149,19 +156,11 @@ class Remote:
                 self._turn_away(desk, head)
                 return now
             return wake
-        if before:
-            others = [one for one in self._desks.values() if one.line in before]
-            if any(one.asking for one in others):
-                return math.inf  # their answer will be looked at here, too
-            candidates = without(
-                candidates, {account for one in others if one.booking for account in one.booking.accounts}
-            )
         asked = frozenset(one for step in candidates for one in step)
         if (until := desk.content(head)) > now and asked <= desk.asked:
             return min(wake, until)
-        if candidates:
-            desk.asked = asked
-            self._send(desk, head, candidates, now)
+        desk.asked = asked
+        self._send(desk, head, candidates, now)
         return wake
 
     def _turn_away(self, desk: Desk, head: Waiter) -> None:
@@ -300,7 +299,8 @@ class Remote:
             return
         desk.booking = None
         head = desk.lane.head()
-        if head is None or amounts(head.cost) != amounts(booking.waiter.cost) or now > booking.at + LATE:
+        doubtful = desk.again or now > booking.at + LATE  # it may have been cancelled; it counted too early
+        if doubtful or head is None or amounts(head.cost) != amounts(booking.waiter.cost):
             self._mail.give_back(booking.grant.lease)
         else:
             self._deliver(desk, booking.grant, head, booking.candidate, now)
