@@ -3,7 +3,7 @@
 -- ARGV[3]: the chain, packed: {latest opening, earliest closing, names, terms, steps, how many accounts the first step
 -- has}. Of each account its terms, packed again, since most are not looked at: {concurrency, rations}. The steps are
 -- flat: how many; of each how many offers; of each how many accounts, and their places.
--- ARGV[4..8]: line, lasts, instead, whether it waits, how many wants; then the wants (lease, cost, within: 6 each) and
+-- ARGV[4..8]: line, lasts, instead, whether it waits, how many wants; then the wants (lease, cost, within: 3 each) and
 -- the ends.
 -- Returns {now} if a window is stale, else {now, {{lease, offer, at, epochs...}...}, {{at, why, account, quota}...}}.
 
@@ -13,11 +13,12 @@ local ROLLING, CALENDAR = 1, 2
 -- of a ration
 local R_NAME, R_UNIT, R_KIND, R_AMOUNT, R_PERIOD, R_CAPACITY, R_CEILING = 1, 2, 3, 4, 5, 6, 7
 local R_GUARD, R_OPENS, R_CLOSES = 8, 9, 10
--- of the quota of a ration: its gauge, and its rate and capacity as they are known to be
-local Q_GAUGE, Q_RATE, Q_CAPACITY = 1, 2, 3
+-- of what keeps an account, or an offer, from being charged: see `when`
+local W_AT, W_WHY, W_NAME, W_QUOTA, W_LACKS = 1, 2, 3, 4, 5
 
 -- of the act
-local names, terms, steps, quotas
+local names, terms, steps
+local quotas -- of each account, of each ration in turn: its gauge, its rate and capacity as they are known to be
 local chains, kept = {}, 0 -- chains that were unpacked before: only a library keeps them
 
 -- -- every quota as it is now ---------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ local function turn(one, name, period)
     window = { period, upto, NEVER, now, 0, 0, 0, 0 }
     windows[#windows + 1] = window
     charges(name, upto, function(member, at)
-      local a, b, c, d = cost_in(member)
+      local a, b, c, d = costs_in(member)
       window[FIRST] = min(window[FIRST], at)
       window[5], window[6], window[7], window[8] = window[5] + a, window[6] + b, window[7] + c, window[8] + d
     end)
@@ -46,7 +47,7 @@ local function turn(one, name, period)
         following = at
         return true
       end
-      local a, b, c, d = cost_in(member)
+      local a, b, c, d = costs_in(member)
       window[5], window[6], window[7], window[8] = window[5] - a, window[6] - b, window[7] - c, window[8] - d
     end)
     window[TAIL], window[FIRST] = upto, following
@@ -66,7 +67,7 @@ end
 -- Tell a new gauge what is still kept of the charges after that instant.
 local function replay(name, gauge, after, spend_it)
   charges(name, after, function(member, at)
-    spend_it(gauge, { cost_in(member) }, at)
+    spend_it(gauge, cost_in(member), at)
   end)
 end
 
@@ -114,7 +115,7 @@ local function catch_up(i)
   if one[STATE] == PROBING and one[UNTIL] <= now and one[SILENCE] then
     one[STATE], one[UNTIL] = OPEN, 0 -- nothing was heard of the probe: it was accepted
   end
-  local learned, before, window = one[LESSONS][1], nil, nil
+  local learned, before, window, q = one[LESSONS][1], nil, nil, 0
   for r = 1, #rations do
     local ration = rations[r]
     local kind, rate, capacity, gauge = ration[R_KIND], ration[R_AMOUNT], ration[R_CAPACITY], nil
@@ -132,7 +133,8 @@ local function catch_up(i)
     elseif rate > 0 then
       gauge = refit(one, name, ration, rate, capacity)
     end
-    known[r] = { gauge or false, rate, capacity }
+    known[q + 1], known[q + 2], known[q + 3] = gauge or false, rate, capacity
+    q = q + 3
   end
 end
 
@@ -148,9 +150,9 @@ end
 -- -- when ------------------------------------------------------------------------------------------------------------
 
 -- The earliest instant at which so much of a quota is there.
-local function free_at(one, name, ration, quota, amount)
-  local kind, gauge, capacity = ration[R_KIND], quota[Q_GAUGE], quota[Q_CAPACITY]
-  if quota[Q_RATE] <= 0 or capacity <= 0 then
+local function free_at(one, name, ration, gauge, rate, capacity, amount)
+  local kind = ration[R_KIND]
+  if rate <= 0 or capacity <= 0 then
     return NEVER
   end
   amount = min(amount, capacity)
@@ -162,8 +164,7 @@ local function free_at(one, name, ration, quota, amount)
     end
     if missing > 0 then
       charges(name, gauge[TAIL], function(member, at)
-        local cost = { cost_in(member) }
-        missing = missing - cost[unit]
+        missing = missing - cost_in(member)[unit]
         if missing <= 0 then
           free = max(at + period, free)
           return true
@@ -177,13 +178,13 @@ local function free_at(one, name, ration, quota, amount)
   return max(gauge[FULL_AT] - floor((capacity - amount) * gauge[INTERVAL]) + ration[R_GUARD], now)
 end
 
--- (instant, why, quota, what is lacking) of what keeps an account from being charged so much.
+-- What keeps an account from being charged so much: {instant, why, name, quota, what is lacking}.
 local function when(i, cost)
   caught_up(i)
-  local name, concurrency, rations = names[i], terms[i][1], terms[i][2]
+  local name, concurrency, rations, known = names[i], terms[i][1], terms[i][2], quotas[i]
   local one = accounts[name]
   if concurrency ~= 0 and one[RUNNING] >= concurrency then
-    return NEVER, CONCURRENCY, 'concurrency', PLACE
+    return { NEVER, CONCURRENCY, name, 'concurrency', PLACE }
   end
   local latest, why, quota, lacks = max(now, store[HOLD]), QUOTA, '', nil
   if concurrency ~= 0 and one[BORN] ~= 0 then -- whoever has calls in flight may not have said so yet
@@ -196,27 +197,27 @@ local function when(i, cost)
     local ration = rations[r]
     local amount = cost[ration[R_UNIT]]
     if amount > ration[R_CEILING] then
-      return NEVER, TOO_LARGE, ration[R_NAME]
+      return { NEVER, TOO_LARGE, name, ration[R_NAME] }
     end
     if amount ~= 0 then
-      local at = free_at(one, name, ration, quotas[i][r], amount)
+      local at = free_at(one, name, ration, known[3 * r - 2], known[3 * r - 1], known[3 * r], amount)
       if at > latest then
         latest, why, quota, lacks = at, QUOTA, ration[R_NAME], ration[R_UNIT]
       end
     end
   end
-  return latest, why, quota, lacks
+  return { latest, why, name, quota, lacks }
 end
 
 -- The share of an account's tightest limit that is used.
 local function share(i)
-  local one, concurrency, rations, most = accounts[names[i]], terms[i][1], terms[i][2], 0
+  local one, concurrency, rations, known, most = accounts[names[i]], terms[i][1], terms[i][2], quotas[i], 0
   if concurrency ~= 0 then
     most = one[RUNNING] / concurrency
   end
   for r = 1, #rations do
-    local kind, gauge, capacity, used = rations[r][R_KIND], quotas[i][r][Q_GAUGE], quotas[i][r][Q_CAPACITY], 1
-    if quotas[i][r][Q_RATE] > 0 and capacity > 0 then
+    local kind, gauge, capacity, used = rations[r][R_KIND], known[3 * r - 2], known[3 * r], 1
+    if known[3 * r - 1] > 0 and capacity > 0 then
       if kind == ROLLING then
         used = gauge[USED + rations[r][R_UNIT]] / capacity
       elseif kind == CALENDAR then
@@ -233,7 +234,7 @@ end
 -- Of equals the one with the most headroom, then the one that was chosen least recently.
 local function best_of(free, places)
   local chosen, least, last = free[1], nil, nil
-  for i = 1, free[2] and #free or 0 do
+  for i = 1, #free do
     local place, most = places[free[i]], 0
     for a = place + 1, place + steps[place] do
       most = max(most, share(steps[a]))
@@ -249,35 +250,42 @@ end
 -- When each offer can be had, and why not earlier, up to the first step that is free; which one to take; and where each
 -- stands in the steps. `all`: even if one is free.
 local function find(cost, all)
-  local ats, whys, short, lacks, found, places, chosen, o = {}, {}, {}, {}, {}, {}, nil, 2
+  local alone, found, places, n, o = {}, {}, {}, 0, 2
   for _ = 1, steps[1] do
-    local offers, free = steps[o], {}
+    local offers, first, free = steps[o], nil, nil
     o = o + 1
     for _ = 1, offers do
       local worst
       for a = o + 1, o + steps[o] do
         local i = steps[a]
-        if not ats[i] then
-          ats[i], whys[i], short[i], lacks[i] = when(i, cost)
+        local one = alone[i]
+        if not one then
+          one = when(i, cost)
+          alone[i] = one
         end
-        if not worst or ats[i] > ats[worst] then
-          worst = i
+        if not worst or one[W_AT] > worst[W_AT] then
+          worst = one
         end
       end
-      found[#found + 1] = { ats[worst], whys[worst], names[worst], short[worst], lacks[worst] }
-      places[#found] = o
-      if ats[worst] <= now then
-        free[#free + 1] = #found
+      n = n + 1
+      found[n], places[n] = worst, o
+      if worst[W_AT] <= now then
+        if not first then
+          first = n
+        else
+          free = free or { first }
+          free[#free + 1] = n
+        end
       end
       o = o + 1 + steps[o]
     end
-    if free[1] and not all then
-      return found, best_of(free, places), places
+    if first and not all then
+      return found, free and best_of(free, places) or first, places
     end
   end
-  chosen = 1
-  for i = 2, #found do
-    if found[i][1] < found[chosen][1] then
+  local chosen = 1
+  for i = 2, n do
+    if found[i][W_AT] < found[chosen][W_AT] then
       chosen = i
     end
   end
@@ -291,8 +299,8 @@ local function is_bookable(place, at)
     if accounts[names[i]][STATE] == PROBING then
       return false
     end
-    for r = 1, #quotas[i] do
-      if terms[i][2][r][R_KIND] == CALENDAR and at >= quotas[i][r][Q_GAUGE][CLOSES] then
+    for r = 1, #terms[i][2] do
+      if terms[i][2][r][R_KIND] == CALENDAR and at >= quotas[i][3 * r - 2][CLOSES] then
         return false
       end
     end
@@ -302,8 +310,8 @@ end
 
 -- -- granting --------------------------------------------------------------------------------------------------------
 
-local function grant(id, index, place, at, cost, line, lasts)
-  local answer, charged, epochs, member = { id, index - 1, at }, {}, {}, entry(id, cost)
+local function grant(id, index, place, at, cost, member, line, lasts)
+  local answer, charged, epochs = { id, index - 1, at }, {}, {}
   for i = 1, steps[place] do
     local name = names[steps[place + i]]
     local one = accounts[name]
@@ -402,10 +410,13 @@ local function run()
   end
   names, terms, steps, quotas = chain[3], chain[4], chain[5], {}
   local line, lasts, instead, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[8])
-  local waits, ENDS = ARGV[7] == '1', 9 + 6 * wanted
+  local waits, ENDS = ARGV[7] == '1', 9 + 3 * wanted
 
   local leases = {}
-  for i = 9, math.min(#ARGV, 609), 6 do -- the rest is got one by one
+  for i = 9, math.min(ENDS - 1, 309), 3 do -- the rest is got one by one
+    leases[#leases + 1] = ARGV[i]
+  end
+  for i = ENDS, math.min(#ARGV, ENDS + 200), 2 do
     leases[#leases + 1] = ARGV[i]
   end
   if instead ~= '' then
@@ -436,7 +447,7 @@ local function run()
 
   local grants, found, served, upto = {}, {}, true, 0
   for w = 1, wanted do
-    local a = 3 + 6 * w
+    local a = 6 + 3 * w
     local id = ARGV[a]
     local record = lease_of(id)
     if record and (record[ENDED] or record[AT] <= now) then
@@ -444,18 +455,17 @@ local function run()
         grants[#grants + 1] = again(id, record)
       end
     else
-      local cost = { tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]) }
-      local index, places
+      local cost, index, places = cost_in(ARGV[a + 1]), nil, nil
       found, index, places = find(cost, record)
       upto = #found
       if record then -- a booking: it stays the last, and in line
         grants[#grants + 1], served = again(id, record), false
         break
       end
-      local at = found[index][1]
+      local at = found[index][W_AT]
       served = at <= now
-      if served or (at - now <= min(tonumber(ARGV[a + 5]), FURTHEST) and is_bookable(places[index], at)) then
-        grants[#grants + 1] = grant(id, index, places[index], max(at, now), cost, line, lasts)
+      if served or (at - now <= min(tonumber(ARGV[a + 2]), FURTHEST) and is_bookable(places[index], at)) then
+        grants[#grants + 1] = grant(id, index, places[index], max(at, now), cost, id .. ARGV[a + 1], line, lasts)
       end
       if not served then
         break
@@ -466,9 +476,9 @@ local function run()
 
   local lacking, denials = {}, {}
   for i = 1, upto do
-    denials[i] = { found[i][1], found[i][2], found[i][3], found[i][4] }
+    denials[i] = { found[i][W_AT], found[i][W_WHY], found[i][W_NAME], found[i][W_QUOTA] }
     if not served then
-      lacking[found[i][3]] = found[i][5] -- nothing, if it has become free since, or never will be
+      lacking[found[i][W_NAME]] = found[i][W_LACKS] -- nothing, if it has become free since, or never will be
     end
   end
   stand_in_line(line, lacking, waits)

@@ -46,14 +46,13 @@ local function end_lease(id, record, cost, answered)
   keep(id, record)
 end
 
--- Calls are over: from ARGV[first] on, six for each: lease, whether it was answered, and what it cost ('': as charged).
+-- Calls are over: from ARGV[first] on, two for each: lease; '1' if it was answered, and what it cost, unless that is what
+-- was charged.
 local function end_all(first)
-  for i = first, #ARGV, 6 do
-    local id, record = ARGV[i], lease_of(ARGV[i])
+  for i = first, #ARGV, 2 do
+    local id, record, how = ARGV[i], lease_of(ARGV[i]), ARGV[i + 1]
     if record and not record[ENDED] then
-      local cost = ARGV[i + 2] ~= ''
-        and { tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]) }
-      end_lease(id, record, cost or record[COST], ARGV[i + 1] == '1')
+      end_lease(id, record, #how > 1 and cost_in(how) or record[COST], string.sub(how, 1, 1) == '1')
     end
   end
 end
@@ -81,5 +80,5 @@ local function expire(soonest)
   end
   local first = call('ZRANGE', running, 0, 0, 'WITHSCORES')
   store[NEXT] = min(first[2] and tonumber(first[2]) or NEVER, now + soonest)
-  call('SET', KEYS[1], pack(store), 'PX', YEAR / 1000)
+  put_store()
 end

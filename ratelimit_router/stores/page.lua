@@ -3,7 +3,7 @@
 local function page(name)
   local one, charged, continuous, calendars, lessons = account(name), {}, {}, {}, {}
   charges(name, 0, function(member, at)
-    charged[#charged + 1] = { at, cost_in(member) }
+    charged[#charged + 1] = { at, costs_in(member) }
   end)
   for i, quota in ipairs(one[CONTINUOUS]) do
     continuous[i] = { quota[NAME], quota[FULL_AT] }

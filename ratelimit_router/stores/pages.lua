@@ -8,6 +8,8 @@ local call, pack, unpacked, packed_cost, unpacked_cost -- a library has them onl
 local max, min, floor, ceil, format
 
 local NEVER, REMEMBERED, MONTH, YEAR = 9007199254740991, 600000000, 2592000000000, 34560000000000
+-- a clock that is set back by so little is not noticed: nothing is free any earlier then
+local UNNOTICED = 100000
 local OPEN, COOLED, PROBING = 0, 1, 2
 -- what one can lack besides an amount of a unit (1 to 4)
 local PLACE, VERDICT_ON_PROBE = 5, 6
@@ -53,6 +55,13 @@ local function account(name)
   return opened(name, known)
 end
 
+-- Leases in flight are kept as long as this page: their set is never empty, or it would lose its time to live.
+local function put_store()
+  call('SET', KEYS[1], pack(store), 'PX', YEAR / 1000)
+  call('ZADD', base .. 'running', NEVER, '')
+  call('PEXPIRE', base .. 'running', YEAR / 1000)
+end
+
 -- Begin, with the first `n` of these accounts at hand, and these leases. `soonest`: nothing of this act expires earlier.
 local function begin(names, n, leases, soonest)
   call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
@@ -81,9 +90,9 @@ local function begin(names, n, leases, soonest)
     now = time[1] * 1000000 + time[2]
   end
   now = max(now, store[LATEST])
-  if soonest then
+  if soonest and (now > store[LATEST] + UNNOTICED or now + soonest < store[NEXT]) then
     store[LATEST], store[NEXT] = now, min(store[NEXT], now + soonest)
-    call('SET', KEYS[1], pack(store), 'PX', YEAR / 1000)
+    put_store()
   end
   for i = 1, n do
     unopened[names[i]] = found[i + 1]
@@ -147,9 +156,15 @@ local function charges(name, after, visit)
   until #some < size
 end
 
-local function cost_in(member)
+-- Costs are the last 32 bytes of a charge, as they are of what the router sends.
+local function costs_in(member)
   local a, b, c, d = unpacked_cost('>I8I8I8I8', member, #member - 31)
   return a, b, c, d
+end
+
+local function cost_in(member)
+  local a, b, c, d = unpacked_cost('>I8I8I8I8', member, #member - 31)
+  return { a, b, c, d }
 end
 
 local function entry(lease, cost)
@@ -181,7 +196,6 @@ local function keep(id, record)
   if record[IN_FLIGHT] then
     left = max(left, MONTH) -- whatever happens, its place is given back
     call('ZADD', running, record[EXPIRES], id)
-    call('PEXPIRE', running, ceil((max(record[EXPIRES] - now, 0) + MONTH) / 1000))
   else
     call('ZREM', running, id)
   end

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from ratelimit_router.clock import Clock
 from ratelimit_router.errors import ConfigError, StoreUnavailable
-from ratelimit_router.stores.replies import flat_ends, read_answer, read_lesson, read_page
+from ratelimit_router.stores.replies import flat_ends, flat_wants, read_answer, read_lesson, read_page
 from ratelimit_router.stores.shared import LEASE, check_lease
 from ratelimit_router.stores.terms import Answer, Ask, Change, End, Incident, Lesson, Offer, Page, Record
 
@@ -117,8 +117,7 @@ class RedisStore:
             int(ask.waits),
             len(ask.wants),
         ]
-        for want in ask.wants:
-            arguments += (want.lease, *want.cost, want.within)
+        arguments += flat_wants(ask.wants)
         if ask.ends:
             arguments += flat_ends(ask.ends)
         return read_answer(await self._act(_ADMIT, *arguments))

@@ -1,18 +1,30 @@
-"""What the scripts of a Redis store answer, as values."""
+"""What the scripts of a Redis store are told, and what they answer, as values."""
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
-from ratelimit_router.stores.terms import Amounts, Answer, Denial, End, Grant, Lesson, Page, Why
+from ratelimit_router.stores.terms import Amounts, Answer, Denial, End, Grant, Lesson, Page, Want, Why
 
-__all__ = ["flat_ends", "read_answer", "read_lesson", "read_page"]
+__all__ = ["flat_ends", "flat_wants", "read_answer", "read_lesson", "read_page"]
+
+_pack_cost = struct.Struct(">4Q").pack
+
+
+def flat_wants(wants: Sequence[Want]) -> list[str | bytes | int]:
+    """Wants, as `admit.lua` takes them: three arguments each."""
+    flat: list[str | bytes | int] = []
+    for one in wants:
+        flat += (one.lease, _pack_cost(*one.cost), one.within)
+    return flat
 
 
 def flat_ends(ends: Sequence[End]) -> list[str | bytes | int]:
-    """Ends, as the scripts take them: six arguments each."""
+    """Ends, as the scripts take them: two arguments each."""
     flat: list[str | bytes | int] = []
     for one in ends:
-        flat += (one.lease, int(one.answered), *(("", "", "", "") if one.cost is None else one.cost))
+        how = b"1" if one.answered else b"0"
+        flat += (one.lease, how if one.cost is None else how + _pack_cost(*one.cost))
     return flat
 
 
