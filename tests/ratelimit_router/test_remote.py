@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from ratelimit_router import Limit, Limits, NoCapacity, Overloaded, RateLimited, RouteTimeout, StoreUnavailable, Tier
+from ratelimit_router import (
+    AuthError,
+    ConfigError,
+    Limit,
+    Limits,
+    NoCapacity,
+    Overloaded,
+    RateLimited,
+    RouterClosed,
+    RouteTimeout,
+    StoreUnavailable,
+    Tier,
+)
 from ratelimit_router.stores.local import LocalStore
 from ratelimit_router.stores.terms import Answer, Ask, End
 
@@ -452,5 +464,152 @@ def test_a_booking_whose_time_comes_while_the_store_is_asked_for_a_better_one(
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
         await close([one])
+
+    virtual(main)
+
+
+def test_a_store_that_cannot_be_used_is_an_error_for_whoever_asks(virtual: Any, router: Any) -> None:
+    """A foreign file, another version: `route` raises it, at once and every time, and closing works."""
+
+    class Foreign(Counted):
+        async def open(self, heard: Any) -> None:
+            raise ConfigError("is not ours", key="store")
+
+    async def main() -> None:
+        (one,) = shared(router, store_now(Foreign), 1, {"m": Limits(rpm=1)})
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="is not ours"):
+                await one.route("t")
+        await close([one])
+
+    virtual(main)
+
+
+def test_closing_while_the_store_is_asked_leaves_nothing_charged(virtual: Any, router: Any) -> None:
+    """What is granted to a router that is being closed is given back, and what has ended is told."""
+
+    async def main() -> None:
+        store = store_now()
+        one, other = shared(router, store, 2, {"m": Limits(rpm=2, concurrency=2)})
+        lease = await one.route("t")
+        asking = asyncio.ensure_future(one.route("t").__aenter__())
+        lease.settle()
+        await asyncio.sleep(LATENCY / 4)
+        await one.aclose()
+        with pytest.raises(RouterClosed):
+            await asking
+        (await other.route("t", timeout=0)).settle()
+        (page,) = await store.look(["m"])
+        assert (page.running, len(page.charges)) == (1, 2)
+        await close([other])
+
+    virtual(main)
+
+
+def test_a_smaller_request_does_not_wait_for_the_booking_of_one_that_left(virtual: Any, router: Any) -> None:
+    """The large head is cancelled while booked: whoever is next asks for what it needs itself."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        (one,) = shared(router, store_now(), 1, {"m": Limits(tpm=1_000)})
+        (await one.route("t", tokens=500)).settle()
+        large = asyncio.ensure_future(one.route("t", tokens=900).__aenter__())
+        small = asyncio.ensure_future(one.route("t", tokens=100).__aenter__())
+        await asyncio.sleep(1.0)
+        assert not small.done()
+        large.cancel()
+        (await small).settle()
+        assert loop.time() == pytest.approx(1.0, abs=0.01)
+        await close([one])
+
+    virtual(main)
+
+
+def test_what_ended_is_told_although_a_calendar_window_turned_over(virtual: Any, router: Any) -> None:
+    """An ask that comes too late for its window has no effect: what rode along with it is told again."""
+
+    async def main() -> None:
+        loop, start = asyncio.get_running_loop(), 1_790_000_000.0
+        store = store_now()
+        (one,) = shared(router, store, 1, {"m": Limits(rpm=Limit(5, refill="calendar"), concurrency=1)})
+        lease = await one.route("t")
+        await asyncio.sleep(60.0 - start % 60.0 - loop.time() - LATENCY / 4)
+        lease.settle()
+        (await one.route("t", timeout=1.0)).settle()
+        await close([one])
+
+    virtual(main)
+
+
+def test_an_incident_counts_once_where_it_happened_and_elsewhere(virtual: Any, router: Any) -> None:
+    """What a router has reported itself is no news to it; who has never asked believes the instant all the same."""
+
+    async def main() -> None:
+        store = store_now()
+        one, other = shared(router, store, 2, {"m": Limits(rpm=100)})
+        await other._dispatcher.remote._mail.insist(lambda: store.look(["m"]))  # it listens, and has asked nothing
+        (await one.route("t")).fail(RateLimited(retry_after=5.0, quota="rpm"))
+        await asyncio.sleep(0.1)
+        for each in (one, other):
+            cooldown = each._dispatcher.accounts["m"].cooldown
+            assert (cooldown.strikes, cooldown.epoch) == (1, 1)
+            assert cooldown.until == pytest.approx(5.0, abs=0.01)
+        await close([one, other])
+
+    virtual(main)
+
+
+def test_a_key_that_is_tried_again_in_one_process_is_tried_again_in_all(virtual: Any, router: Any) -> None:
+    """Closed by a refused key, opened by `reconfigure` of one router."""
+
+    async def main() -> None:
+        store = store_now()
+        one, other = shared(router, store, 2, {"m": Limits(rpm=100)})
+        (await other.route("t")).settle()
+        (await one.route("t")).fail(AuthError())
+        await asyncio.sleep(0.1)
+        assert other.snapshot().models["m"].state == "closed"
+        one.reconfigure()
+        await asyncio.sleep(0.1)
+        (await other.route("t", timeout=1.0)).settle()
+        await close([one, other])
+
+    virtual(main)
+
+
+def test_what_cannot_be_in_time_is_refused_at_once(virtual: Any, router: Any) -> None:
+    """Others have used up the quota: as soon as the store has said so, not when the deadline has passed."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        one, other = shared(router, store_now(), 2, {"m": Limits(rpm=1)})
+        (await one.route("t")).settle()
+        with pytest.raises(RouteTimeout):
+            await other.route("t", timeout=30.0)
+        assert loop.time() < 0.1
+        await close([one, other])
+
+    virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("limits", "tiers", "most"),
+    [
+        (Limits(rpm=Limit(60, per=6.0)), ["t"], 0.5),
+        (Limits(concurrency=20), ["t"], 1.2),
+        (Limits(rpm=Limit(60, per=6.0)), ["t", "u"], 1.0),
+        (Limits(concurrency=20), ["t", "u"], 1.2),
+    ],
+)
+def test_few_asks_a_grant(virtual: Any, router: Any, limits: Limits, tiers: list[str], most: float) -> None:
+    """Eight routers with fifty waiters each, in one tier or in two that compete."""
+
+    async def main() -> None:
+        store, calls = store_now(), []
+        chains = [Tier(name, ["m"], weight=index + 1.0) for index, name in enumerate(tiers)]
+        routers = shared(router, store, 8, {"m": limits}, chains)
+        await asyncio.gather(*(call(one, calls, tiers[i % len(tiers)]) for one in routers for i in range(50)))
+        assert store.asked["admit"] <= most * len(calls)
+        await close(routers)
 
     virtual(main)

@@ -5,7 +5,6 @@ who called have seen, and in the end by what the store still knows.
 """
 
 import asyncio
-import contextlib
 import itertools
 import math
 import random
@@ -203,9 +202,8 @@ class Storm:
             for task in tasks:
                 if rng.random() < 0.1:
                     loop.call_later(rng.choice([0, 0.001, 1, rng.uniform(0, 100)]), task.cancel)
-            for happening in (self.die, self.close, self.reconfigure, self.reconfigure):
-                if rng.random() < 0.4:
-                    tasks.append(asyncio.ensure_future(happening(rng.uniform(0, 60))))
+            happenings = (self.die, self.close, self.reconfigure, self.reconfigure)
+            tasks.extend(asyncio.ensure_future(one(rng.uniform(0, 60))) for one in happenings if rng.random() < 0.4)
         while (going := [task for task in tasks if not task.done()]) and loop.time() < LONGEST:
             await asyncio.wait(going, timeout=LONGEST)  # an observer may have sent for more
         found = [f"{len(going)} never ended"] if going else []
@@ -425,9 +423,15 @@ def storm(number: int, *, calm: bool = False) -> list[str]:
     found = virtual_time.run(one.play())
     if calm:
         alone = virtual_time.run(Storm(number, calm=True).play_alone())
-        if one.makespan > 1.15 * alone + 3.0:
+        if one.makespan > 1.15 * alone + 60.0:  # a window more at the end, since calls fall differently into windows
             found.append(f"{one.makespan:g} s, where one router takes {alone:g}")
     return found
+
+
+@pytest.mark.parametrize("number", [3301, 3425, 5070, 5374, 5642, 7165])
+def test_storms_that_once_did_harm(number: int) -> None:
+    """Lists that were never left, limits learned below one call, bookings used late, or after they were cancelled."""
+    assert storm(number) == []
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
