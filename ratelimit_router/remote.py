@@ -334,7 +334,8 @@ class Remote:
     def reconfigured(self) -> None:
         """Chains, models or limits have changed: everybody asks anew."""
         for desk in self._desks.values():
-            self._release(desk)
+            if not desk.asking:  # otherwise it leaves when the answer is there
+                self._release(desk)
         self._desks.clear()
         if self._mail.opened:
             names = tuple(self._hearsay.accounts())

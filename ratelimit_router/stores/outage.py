@@ -60,7 +60,7 @@ class ShareOnOutage:
         self._alone: LocalStore | None = None  # while the store is away
         self._spent: dict[str, Record] = {}  # by lease, what was granted to this process lately
         self._debts: set[str] = set()  # of these, what the store does not know
-        self._late: list[End] = []  # of leases that it does know
+        self._late: list[End] = []  # that it was not told of
         self._heard: Callable[[Change], None] = lambda change: None
         self._search: asyncio.Task[None] | None = None
         self._rng = random.Random()
@@ -160,6 +160,8 @@ class ShareOnOutage:
             ceiling = min(2.0 * ceiling, LAST_RETRY)
             try:
                 await self._store.look(())
+                if running := tuple(lease for lease, record in self._spent.items() if record.running):
+                    await self._store.renew(running, int(self.lease * 1e6))  # they may have expired there
                 while self._debts or self._late:  # what is spent while this is told is told, too
                     await self._pay()
             except StoreUnavailable:
@@ -198,7 +200,7 @@ class ShareOnOutage:
 
     async def _end_alone(self, alone: LocalStore | None, ends: Sequence[End]) -> None:
         if alone is not None and ends:
-            self._late += [end for end in ends if end.lease not in self._debts]
+            self._late += ends  # also of what it was not told of: it may have granted it before an answer was lost
             self._note_ends(ends)
             await alone.end(ends)
 

@@ -129,3 +129,74 @@ def test_fewer_than_one_process_makes_no_sense() -> None:
     """The error names the argument."""
     with pytest.raises(ConfigError, match="processes"):
         ShareOnOutage(LocalStore(), processes=0)
+
+
+def test_meanwhile_a_place_that_becomes_free_is_taken_at_once(virtual: Any, router: Any) -> None:
+    """Whoever waits is woken by the end of a call, store or not."""
+
+    async def main() -> None:
+        store = Pluggable(clock=clock)
+        one = router({"m": Limits(concurrency=2)}, store=ShareOnOutage(store, processes=2, clock=clock))
+        (await one.route("t")).settle()
+        await asyncio.sleep(0.1)
+        store.unplugged = True
+        times: list[float] = []
+        await asyncio.gather(*(spend(one, times, seconds=1.0) for _ in range(3)))
+        assert times == pytest.approx([0.1, 1.1, 2.1], abs=0.05)
+        await one.aclose()
+
+    virtual(main)
+
+
+def test_meanwhile_a_long_call_keeps_its_place(virtual: Any, router: Any) -> None:
+    """Leases in flight are renewed among those who carry on alone, too, and in the store when it is back."""
+
+    async def main() -> None:
+        store = Pluggable(clock=clock)
+        one = router({"m": Limits(concurrency=1)}, store=ShareOnOutage(store, processes=1, clock=clock))
+        lease = await one.route("t")
+        store.unplugged = True
+        times: list[float] = []
+        waits = asyncio.ensure_future(spend(one, times))
+        await asyncio.sleep(100.0)
+        store.unplugged = False
+        await asyncio.sleep(30.0)
+        assert not times
+        lease.settle()
+        await waits
+        await one.aclose()
+
+    virtual(main)
+
+
+def test_what_the_store_granted_before_its_answer_was_lost_is_not_lost(virtual: Any, router: Any) -> None:
+    """A booking that nobody has heard of, and one that was given up meanwhile, are told to the store as such."""
+
+    class Lossy(Pluggable):
+        loses = False
+
+        async def admit(self, ask: Any) -> Any:
+            answer = await super().admit(ask)
+            if self.loses:
+                self.loses, self.unplugged = False, True
+                raise StoreUnavailable("test", "the answer is lost")
+            return answer
+
+    async def main() -> None:
+        store = Lossy(clock=clock)
+        one = router({"m": Limits(rpm=2)}, store=ShareOnOutage(store, processes=2, clock=clock))
+        (await one.route("t")).settle()
+        await asyncio.sleep(0.1)
+        store.loses = True
+        waits = asyncio.ensure_future(one.route("t").__aenter__())  # granted there; here the share is used up
+        await asyncio.sleep(0.1)
+        assert not waits.done()
+        waits.cancel()
+        await asyncio.sleep(0.1)
+        store.unplugged = False
+        await asyncio.sleep(10.0)
+        (page,) = await store.look(["m"])
+        assert (page.running, len(page.charges)) == (0, 1)
+        await one.aclose()
+
+    virtual(main)
