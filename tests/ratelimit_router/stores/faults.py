@@ -57,11 +57,15 @@ class Proxy:
     async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, answers: bool) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                if answers and self.latency:
-                    await asyncio.sleep(self.latency)
                 if answers and self.lose:
                     self.lose -= 1
                     break
-                if not self.silent:
-                    target.write(data)
+                if answers and self.latency:  # none waits for the one before it
+                    asyncio.get_running_loop().call_later(self.latency, self._write, target, data)
+                else:
+                    self._write(target, data)
         target.transport.abort()
+
+    def _write(self, target: asyncio.StreamWriter, data: bytes) -> None:
+        if not self.silent and not target.transport.is_closing():
+            target.write(data)
