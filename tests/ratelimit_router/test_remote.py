@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -611,5 +612,43 @@ def test_few_asks_a_grant(virtual: Any, router: Any, limits: Limits, tiers: list
         await asyncio.gather(*(call(one, calls, tiers[i % len(tiers)]) for one in routers for i in range(50)))
         assert store.asked["admit"] <= most * len(calls)
         await close(routers)
+
+    virtual(main)
+
+
+def test_closing_does_not_wait_for_a_store_that_is_away(virtual: Any, router: Any) -> None:
+    """Before it was ever reached, while it is asked again and again, and twice."""
+
+    async def main() -> None:
+        loop, store = asyncio.get_running_loop(), store_now()
+        store.unplugged = True
+        for seconds in (0.0, 20.0):
+            (one,) = shared(router, store, 1, {"m": Limits(rpm=1)})
+            asking = asyncio.ensure_future(one.route("t").__aenter__())
+            await asyncio.sleep(seconds)
+            start = loop.time()
+            await one.aclose()
+            await one.aclose()
+            assert loop.time() - start < 0.01
+            with pytest.raises(RouterClosed):
+                await asking
+        assert len(asyncio.all_tasks()) == 1
+
+    virtual(main)
+
+
+def test_a_limit_learned_below_one_call_a_period_lets_one_through_in_time(virtual: Any, router: Any) -> None:
+    """Half a call in six seconds is one in twelve, not none."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        (one,) = shared(router, store_now(), 1, {"m": Limits(rpm=Limit(2, per=6.0, refill="continuous"))})
+        account = one._dispatcher.accounts["m"]
+        meter = account.meters["rpm"]
+        account.teach(meter, replace(meter.learned, rate=0.25, burst=0.25), loop.time())
+        for _ in range(2):
+            (await one.route("t")).settle()
+        assert loop.time() == pytest.approx(12.0, abs=0.1)
+        await close([one])
 
     virtual(main)
