@@ -52,6 +52,8 @@ FURTHEST = 120_000_000
 """No booking is further ahead: whoever has to wait longer asks again."""
 GRACE = 15_000_000
 """How long after a store has begun a limit of calls in flight waits for processes to tell of theirs."""
+SWEEPS = 16
+"""How often in the period of its longest window the charges of an account are forgotten that it needs no more."""
 REMEMBERED = 600_000_000
 """How long after its expiry a lease is remembered at the least: its end may be reported late."""
 
@@ -533,7 +535,10 @@ class Book:
         """No router has asked for this window for a whole period; no window needs these charges."""
         for period in [one for one, window in account.windows.items() if window.seen + one < self._now]:
             del account.windows[period]
-        self._pages.forget(name, self._now - max(account.windows, default=0))
+        longest = max(account.windows, default=0)
+        if self._now - longest >= account.swept + longest // SWEEPS:
+            account.swept = self._now - longest
+            self._pages.forget(name, account.swept)
 
 
 def _lacking(denials: Iterable[Denial], terms: dict[str, Terms]) -> dict[str, int]:

@@ -10,6 +10,8 @@ local max, min, floor, ceil, format
 local NEVER, REMEMBERED, MONTH, YEAR = 9007199254740991, 600000000, 2592000000000, 34560000000000
 -- a clock that is set back by so little is not noticed: nothing is free any earlier then
 local UNNOTICED = 100000
+-- so often in the period of its longest window an account's charges are swept
+local SWEEPS = 16
 local OPEN, COOLED, PROBING = 0, 1, 2
 -- what one can lack besides an amount of a unit (1 to 4)
 local PLACE, VERDICT_ON_PROBE = 5, 6
@@ -17,7 +19,7 @@ local PLACE, VERDICT_ON_PROBE = 5, 6
 local GENERATION, BEGUN, LOSS, HOLD, LATEST, NEXT = 2, 3, 4, 7, 8, 9
 -- of an account
 local BORN, LOST, LAST, EPOCH, STATE, UNTIL, VERDICT, SILENCE, NOTE, RUNNING = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local WINDOWS, CONTINUOUS, CALENDARS, LESSONS, WAITING = 11, 12, 13, 14, 15
+local WINDOWS, CONTINUOUS, CALENDARS, LESSONS, WAITING, SWEPT = 11, 12, 13, 14, 15, 16
 -- of a window (what was used of each unit follows), a continuous quota, a calendar, a lesson
 local PERIOD, TAIL, FIRST, SEEN, USED = 1, 2, 3, 4, 4
 local NAME, UNIT, INTERVAL, FULL_AT, INSTANTS, MISSING = 1, 2, 3, 4, 5, 6
@@ -30,12 +32,13 @@ local base, now, store
 local accounts, records -- those that this act has looked at
 local unopened -- accounts as they are kept
 local changed, told, telling, wake, waking
+local lasting -- accounts whose charges get another time to live
 local back, asker -- what came back to which account, event by event: {name, {what = true}}
 
 local function opened(name, known)
   local one = known and unpacked(known)
   if not one then
-    one = { store[BEGUN], store[LOSS], 0, 0, OPEN, 0, 0, true, '', 0, {}, {}, {}, {}, {} }
+    one = { store[BEGUN], store[LOSS], 0, 0, OPEN, 0, 0, true, '', 0, {}, {}, {}, {}, {}, 0 }
   elseif store[BEGUN] > one[BORN] then -- the store has lost something since
     one[BORN], one[LOST], one[CONTINUOUS], one[CALENDARS] = store[BEGUN], store[LOSS], {}, {}
   end
@@ -69,7 +72,7 @@ local function begin(names, n, leases, soonest)
   max, min, floor, ceil, format = math.max, math.min, math.floor, math.ceil, string.format
   base, now = string.sub(KEYS[1], 1, -6), tonumber(ARGV[1])
   accounts, records, unopened = {}, {}, {}
-  changed, told, telling, wake, waking, back, asker = {}, {}, {}, {}, {}, {}, nil
+  changed, told, telling, wake, waking, lasting, back, asker = {}, {}, {}, {}, {}, {}, {}, nil
   local keys = { KEYS[1] }
   for i = 1, n do
     keys[i + 1] = base .. 'account:' .. names[i]
@@ -206,7 +209,8 @@ end
 
 -- No router has asked for this window for a whole period; no window needs these charges.
 local function forget(name)
-  local windows, longest = accounts[name][WINDOWS], 0
+  local one, longest = accounts[name], 0
+  local windows = one[WINDOWS]
   for i = #windows, 1, -1 do
     if windows[i][SEEN] + windows[i][PERIOD] < now then
       table.remove(windows, i)
@@ -214,7 +218,10 @@ local function forget(name)
       longest = max(longest, windows[i][PERIOD])
     end
   end
-  call('ZREMRANGEBYSCORE', base .. 'charges:' .. name, '-inf', now - longest)
+  if now - longest >= one[SWEPT] + floor(longest / SWEEPS) then
+    one[SWEPT], lasting[name] = now - longest, true
+    call('ZREMRANGEBYSCORE', base .. 'charges:' .. name, '(-inf', now - longest)
+  end
 end
 
 -- Offer what came back, keep what has changed, and tell the others.
@@ -236,7 +243,10 @@ local function finish()
       over = max(over, calendars[i][CLOSES] + calendars[i][GUARD])
     end
     local left = ceil((over + longest + MONTH - now) / 1000)
-    call('PEXPIRE', base .. 'charges:' .. name, left)
+    if lasting[name] then -- they are never empty, or would lose their time to live
+      call('ZADD', base .. 'charges:' .. name, '-inf', '')
+      call('PEXPIRE', base .. 'charges:' .. name, left)
+    end
     call('SET', base .. 'account:' .. name, pack(one), 'PX', left)
   end
   if wake[1] or told[1] then

@@ -18,13 +18,14 @@ class Account:
     """What is kept of one model or pool, besides its charges.
 
     `born`: of what was spent before nothing is known (0: nothing was). `lost`: somebody knows that something was.
-    `last`: the latest instant that anything was charged for. `verdict`, `silence`: see `Incident`. `waiting`: lines to
-    wake when a call ends, in their order.
+    `last`: the latest instant that anything was charged for. `swept`: charges up to then were forgotten. `verdict`,
+    `silence`: see `Incident`. `waiting`: lines to wake when a call ends, in their order.
     """
 
     born: int = 0
     lost: bool = False
     last: int = 0
+    swept: int = 0
     epoch: int = 0
     state: int = OPEN
     until: int = 0

@@ -16,7 +16,7 @@ local function run()
         if record[IN_FLIGHT] then
           one[RUNNING] = one[RUNNING] + 1
         end
-        changed[name] = true
+        changed[name], lasting[name] = true, true
       end
       keep(id, record)
     end

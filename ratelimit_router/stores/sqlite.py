@@ -38,6 +38,8 @@ __all__ = ["SqliteStore"]
 
 TIDY = 10.0
 """Seconds between two looks for what can be forgotten."""
+UNNOTICED = 100_000
+"""Microseconds by which the clock can be set back unnoticed: nothing is free any earlier then."""
 FOLD = 400
 """Acts of this process after which the log is folded into the file."""
 
@@ -207,7 +209,7 @@ class _Clerk(threading.Thread):
             result = job.act(book)
             last, changes = pages.heard(self._last) if latest != self._last else (latest, ())
             if job.writes:
-                if now > told:
+                if now > told + UNNOTICED:
                     pages.tell_time(now)
                 if book.change != Change():
                     last, changes = pages.publish(book.change), (*changes, book.change)

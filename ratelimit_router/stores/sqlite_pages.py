@@ -173,7 +173,20 @@ def _record(row: tuple[Any, ...]) -> Record:
     )
 
 
-_PLAIN = ("born", "lost", "last", "epoch", "state", "until", "verdict", "silence", "note", "running", "waiting")
+_PLAIN = (
+    "born",
+    "lost",
+    "last",
+    "swept",
+    "epoch",
+    "state",
+    "until",
+    "verdict",
+    "silence",
+    "note",
+    "running",
+    "waiting",
+)
 
 
 def _state(account: Account) -> dict[str, Any]:

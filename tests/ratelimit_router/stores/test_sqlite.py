@@ -320,7 +320,7 @@ def test_the_file_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             ends = (End(lease=f"{number - 1}"),)
             assert desk.after(1).admit(model("m", rolling(1000)), lease=f"{number}", ends=ends).grants
         desk.reopen("m")
-        assert len(desk.page("m").charges) == 60
+        assert len(desk.page("m").charges) <= 60 + 60 // 16
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(*) FROM leases").fetchone()[0] < 700
     assert path.stat().st_size < 500_000
