@@ -42,6 +42,8 @@ QUIET = 5.0
 """Seconds without news after which the listener asks whether its connection still stands."""
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts to listen again, at the most."""
+WAITS = 4
+"""Which of the arguments of an admission says whether its line waits."""
 CHAINS = 256
 """How many packed chains are kept."""
 
@@ -189,6 +191,8 @@ class RedisStore:
                 elif not again:
                     raise translated(error, self._address.name) from None
                 fresh, moved = fresh or again, moved or not again
+                if act is _ADMIT:  # the line may stand in waiting lists since the first time
+                    arguments = (*arguments[:WAITS], 1, *arguments[WAITS + 1 :])
 
     async def _run(self, link: Link, act: Script, arguments: tuple[str | bytes | int, ...]) -> Any:
         attempts = 3

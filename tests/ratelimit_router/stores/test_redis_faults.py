@@ -21,7 +21,7 @@ from ratelimit_router.errors import StoreUnavailable
 from ratelimit_router.stores.local import LocalPages, LocalStore
 from ratelimit_router.stores.redis import RedisStore
 from ratelimit_router.stores.scripts import script
-from ratelimit_router.stores.terms import Change, End, Incident, Why
+from ratelimit_router.stores.terms import Change, End, Incident, Want, Why
 from tests.ratelimit_router.stores.contract import MINUTE, SECOND, START, calendar, continuous, model, rolling
 from tests.ratelimit_router.stores.faults import Proxy
 from tests.ratelimit_router.stores.servers import SERVERS, Server, servers
@@ -125,6 +125,37 @@ def test_an_answer_that_was_lost_charges_once(server: Server) -> None:
             proxy.lose = 5
             with pytest.raises(StoreUnavailable):
                 await store.admit(ask("c", OFFER))
+
+    asyncio.run(play())
+
+
+def test_a_line_whose_first_answer_was_lost_waits_nowhere_once_it_is_served(server: Server) -> None:
+    """It was denied at first, and is served when the act is repeated: others are woken then, not it."""
+    now, pace = START / 1e6, 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += pace
+        return now - pace
+
+    async def play() -> None:
+        nonlocal pace
+        heard: asyncio.Queue[Change] = asyncio.Queue()
+        first, second, lasts = model("a", rolling(1)), model("b", concurrency=1), 3600 * SECOND
+        async with Proxy(server.port) as proxy, opened(proxy.url, heard.put_nowait, clock=clock) as store:
+            await store.admit(ask("x", first, lasts=lasts))
+            await store.admit(ask("y", second, lasts=lasts))
+            proxy.lose, pace = 1, 61.0
+            wants = (Want(lease="z", cost=(1, 0, 0, 0), within=0),)
+            assert [
+                one.offer for one in (await store.admit(ask("", first, second, line="one", wants=wants))).grants
+            ] == [0]
+            pace = 0.0
+            await store.admit(ask("w", second, line="two"))
+            await store.end((End(lease="y"),))
+            while not (woken := (await asyncio.wait_for(heard.get(), 5)).wake):
+                pass
+            assert woken == ("two",)
 
     asyncio.run(play())
 
