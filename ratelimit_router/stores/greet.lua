@@ -27,7 +27,8 @@ local earliest, latest = now - up - SECOND, math.min(now - up + SECOND, now) -- 
 local found = 'known'
 
 local function lose()
-  store[BEGUN], store[LOSS], store[INFORMED], found = now, 1, 1, 'lost'
+  -- what was booked of it may still be used by those who have not heard of the loss yet
+  store[BEGUN], store[LOSS], store[INFORMED], found = now + LEARNING, 1, 1, 'lost'
 end
 
 if not packed then
