@@ -33,6 +33,7 @@ local accounts, records -- those that this act has looked at
 local unopened -- accounts as they are kept
 local changed, told, telling, wake, waking
 local lasting -- accounts whose charges get another time to live
+local page_text, page_read -- the store's own page as it was read last, which is mostly as it is now
 local back, asker -- what came back to which account, event by event: {name, {what = true}}
 
 local function opened(name, known)
@@ -60,6 +61,7 @@ end
 
 -- Leases in flight are kept as long as this page: their set is never empty, or it would lose its time to live.
 local function put_store()
+  page_text = nil
   call('SET', KEYS[1], pack(store), 'PX', YEAR / 1000)
   call('ZADD', base .. 'running', NEVER, '')
   call('PEXPIRE', base .. 'running', YEAR / 1000)
@@ -72,7 +74,7 @@ local function begin(names, n, leases, soonest)
   max, min, floor, ceil, format = math.max, math.min, math.floor, math.ceil, string.format
   base, now = string.sub(KEYS[1], 1, -6), tonumber(ARGV[1])
   accounts, records, unopened = {}, {}, {}
-  changed, told, telling, wake, waking, lasting, back, asker = {}, {}, {}, {}, {}, {}, {}, nil
+  changed, told, telling, wake, waking, lasting, back, asker = {}, nil, nil, nil, nil, nil, {}, nil
   local keys = { KEYS[1] }
   for i = 1, n do
     keys[i + 1] = base .. 'account:' .. names[i]
@@ -84,7 +86,10 @@ local function begin(names, n, leases, soonest)
   if not found[1] then
     return redis.error_reply('BLANK nothing is here')
   end
-  store = unpacked(found[1])
+  if found[1] ~= page_text then
+    page_text, page_read = found[1], unpacked(found[1])
+  end
+  store = page_read
   if store[GENERATION] ~= ARGV[2] then
     return redis.error_reply('BLANK begun anew')
   end
@@ -108,6 +113,9 @@ end
 
 local function tell(name)
   changed[name] = true
+  if not told then
+    told, telling = {}, {}
+  end
   if not telling[name] then
     telling[name] = true
     told[#told + 1] = name
@@ -115,6 +123,9 @@ local function tell(name)
 end
 
 local function wake_line(line)
+  if not wake then
+    wake, waking = {}, {}
+  end
   if not waking[line] then
     waking[line] = true
     wake[#wake + 1] = line
@@ -219,7 +230,8 @@ local function forget(name)
     end
   end
   if now - longest >= one[SWEPT] + floor(longest / SWEEPS) then
-    one[SWEPT], lasting[name] = now - longest, true
+    one[SWEPT], lasting = now - longest, lasting or {}
+    lasting[name] = true
     call('ZREMRANGEBYSCORE', base .. 'charges:' .. name, '(-inf', now - longest)
   end
 end
@@ -243,13 +255,13 @@ local function finish()
       over = max(over, calendars[i][CLOSES] + calendars[i][GUARD])
     end
     local left = ceil((over + longest + MONTH - now) / 1000)
-    if lasting[name] then -- they are never empty, or would lose their time to live
+    if lasting and lasting[name] then -- they are never empty, or would lose their time to live
       call('ZADD', base .. 'charges:' .. name, '-inf', '')
       call('PEXPIRE', base .. 'charges:' .. name, left)
     end
     call('SET', base .. 'account:' .. name, pack(one), 'PX', left)
   end
-  if wake[1] or told[1] then
-    call('PUBLISH', base .. 'news', cjson.encode({ wake, told }))
+  if wake or told then
+    call('PUBLISH', base .. 'news', cjson.encode({ wake or {}, told or {} }))
   end
 end

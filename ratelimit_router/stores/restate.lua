@@ -16,7 +16,8 @@ local function run()
         if record[IN_FLIGHT] then
           one[RUNNING] = one[RUNNING] + 1
         end
-        changed[name], lasting[name] = true, true
+        changed[name], lasting = true, lasting or {}
+        lasting[name] = true
       end
       keep(id, record)
     end
