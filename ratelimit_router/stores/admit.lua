@@ -2,7 +2,8 @@
 --
 -- ARGV[3]: the chain, packed: {latest opening, earliest closing, names, terms, steps, how many accounts the first step
 -- has}. Of each account its terms, packed again, since most are not looked at: {concurrency, rations}. The steps are
--- flat: how many; of each how many offers; of each how many accounts, and their places.
+-- flat: how many; of each how many offers; of each how many accounts, and their places. Or its digest, once a library
+-- has been told of it.
 -- ARGV[4..8]: line, lasts, instead, whether it waits, how many wants; then the wants (lease, cost, within: 3 each) and
 -- the ends.
 -- Returns {now} if a window is stale, else {now, {{lease, offer, at, epochs...}...}, {{at, why, account, quota}...}}.
@@ -404,9 +405,14 @@ end
 local function run()
   local chain = chains[ARGV[3]]
   if not chain then
-    chains, kept = kept < 64 and chains or {}, kept < 64 and kept + 1 or 1
+    if #ARGV[3] == 40 then
+      return redis.error_reply('CHAIN is not known')
+    end
     chain = cmsgpack.unpack(ARGV[3])
-    chains[ARGV[3]] = chain
+    if ARGV[8] ~= '0' then -- whoever leaves does not come back with it
+      chains, kept = kept < 512 and chains or {}, kept < 512 and kept + 1 or 1
+      chains[redis.sha1hex(ARGV[3])] = chain
+    end
   end
   names, terms, steps, quotas = chain[3], chain[4], chain[5], {}
   local line, lasts, instead, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[8])

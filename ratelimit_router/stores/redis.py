@@ -29,7 +29,7 @@ try:
     from redis.exceptions import MovedError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
     from ratelimit_router.stores.link import Dropped, Link, Raw, packed
-    from ratelimit_router.stores.scripts import Script, library, packed_chain, packed_records, script
+    from ratelimit_router.stores.scripts import Script, digest_of, library, packed_chain, packed_records, script
     from ratelimit_router.stores.server import Address, Facts, translated
 except ImportError as error:
     raise ConfigError("needs the extra: pip install 'ratelimit-router[redis]'", key="store") from error
@@ -88,7 +88,7 @@ class RedisStore:
         self._linking: asyncio.Task[Link] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._warned: set[str] = set()
-        self._chains: dict[int, tuple[tuple[tuple[Offer, ...], ...], bytes]] = {}
+        self._chains: dict[int, tuple[tuple[tuple[Offer, ...], ...], bytes, str]] = {}
 
     def __repr__(self) -> str:
         return f"RedisStore({self._address.name!r})"
@@ -111,8 +111,9 @@ class RedisStore:
 
     async def admit(self, ask: Ask) -> Answer:
         """See `SharedStore`."""
+        chain, digest = self._packed(ask.steps)
         arguments: list[str | bytes | int] = [
-            self._packed(ask.steps),
+            chain,
             ask.line,
             ask.lasts,
             ask.instead,
@@ -122,7 +123,7 @@ class RedisStore:
         arguments += flat_wants(ask.wants)
         if ask.ends:
             arguments += flat_ends(ask.ends)
-        return read_answer(await self._act(_ADMIT, *arguments))
+        return read_answer(await self._act(_ADMIT, *arguments, digest=digest if ask.wants else ""))
 
     async def end(self, ends: Sequence[End]) -> None:
         """See `SharedStore`."""
@@ -166,23 +167,24 @@ class RedisStore:
         if link is not None:
             await link.aclose()
 
-    def _packed(self, steps: tuple[tuple[Offer, ...], ...]) -> bytes:
+    def _packed(self, steps: tuple[tuple[Offer, ...], ...]) -> tuple[bytes, str]:
         known = self._chains.get(id(steps))
         if known is None or known[0] is not steps:
             if len(self._chains) >= CHAINS:
                 self._chains.clear()
-            known = self._chains[id(steps)] = steps, packed_chain(steps)
-        return known[1]
+            packed_steps = packed_chain(steps)
+            known = self._chains[id(steps)] = steps, packed_steps, digest_of(packed_steps)
+        return known[1:]
 
-    async def _act(self, act: Script, *arguments: str | bytes | int) -> Any:
-        """Have a script carried out. A cancelled caller leaves everything in step."""
+    async def _act(self, act: Script, *arguments: str | bytes | int, digest: str = "") -> Any:
+        """Have a script carried out. A cancelled caller leaves everything in step. `digest`: of the first argument."""
         fresh = moved = False
         while True:
             link = self._link
             if link is None or not link.is_up:
                 link = await self._linked()
             try:
-                return await self._run(link, act, arguments)
+                return await self._run(link, act, arguments, digest)
             except (Dropped, RedisError) as error:
                 again = isinstance(error, Dropped) and not (error.late or fresh)
                 if isinstance(error, MovedError) and not moved:
@@ -194,14 +196,15 @@ class RedisStore:
                 if act is _ADMIT:  # the line may stand in waiting lists since the first time
                     arguments = (*arguments[:WAITS], 1, *arguments[WAITS + 1 :])
 
-    async def _run(self, link: Link, act: Script, arguments: tuple[str | bytes | int, ...]) -> Any:
-        attempts = 3
+    async def _run(self, link: Link, act: Script, arguments: tuple[str | bytes | int, ...], digest: str) -> Any:
+        attempts = 4
         while True:
             attempts -= 1
             now = "" if self._clock is None else round(self._clock() * 1e6)
             call = ("FCALL", act.function) if self._functions else ("EVALSHA", act.digest)
+            told = (digest, *arguments[1:]) if digest and self._functions else arguments
             try:
-                return await link.ask(*call, 1, self._key, now, self._generation, *arguments)
+                return await link.ask(*call, 1, self._key, now, self._generation, *told)
             except ResponseError as error:
                 if not attempts:
                     raise
@@ -209,6 +212,8 @@ class RedisStore:
                     await link.ask("SCRIPT", "LOAD", act.text)
                 elif "Function not found" in str(error):
                     await link.ask("FUNCTION", "LOAD", "REPLACE", library())
+                elif str(error).startswith("CHAIN"):
+                    digest = ""
                 elif str(error).startswith("BLANK"):
                     await self._greet(link)
                 elif isinstance(error, NoPermissionError) and self._functions:

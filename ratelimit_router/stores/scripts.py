@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from ratelimit_router.stores.terms import NEVER, Kind, Offer, Ration, Record
 
-__all__ = ["Script", "library", "pack", "packed_chain", "packed_records", "script"]
+__all__ = ["Script", "digest_of", "library", "pack", "packed_chain", "packed_records", "script"]
 
 _SHARED = ("pages", "gauges", "ending", "page")
 _PARTS = {
@@ -45,7 +45,7 @@ def script(name: str) -> Script:
     text = "\n".join(map(_part, _PARTS[name]))
     text = _inlined(text if name == "greet" else f"local KEYS, ARGV = KEYS, ARGV\n{text}\nreturn run()\n")
     function = "" if name == "greet" else f"{_library()[0]}_{name}"
-    return Script(text=text, digest=_digest(text), function=function)
+    return Script(text=text, digest=digest_of(text), function=function)
 
 
 def library() -> str:
@@ -64,7 +64,7 @@ def _library() -> tuple[str, str]:
         if act != "greet"
     )
     body = _inlined(f"local KEYS, ARGV\n{shared}\n{acts}")
-    name = f"ratelimit_router_{_digest(body)[:12]}"
+    name = f"ratelimit_router_{digest_of(body)[:12]}"
     return name, body.replace("'@_", f"'{name}_")
 
 
@@ -72,8 +72,9 @@ def _part(name: str) -> str:
     return (files("ratelimit_router.stores") / f"{name}.lua").read_text("utf-8")
 
 
-def _digest(text: str) -> str:
-    return sha1(text.encode(), usedforsecurity=False).hexdigest()
+def digest_of(text: str | bytes) -> str:
+    """SHA1, as servers reckon it."""
+    return sha1(text.encode() if isinstance(text, str) else text, usedforsecurity=False).hexdigest()
 
 
 _CONSTANTS = re.compile(r"^local ([A-Z_]+(?:, [A-Z_]+)*) = (\d+(?:, \d+)*)\n", re.MULTILINE)
