@@ -351,6 +351,35 @@ end
 
 -- -- the act ---------------------------------------------------------------------------------------------------------
 
+-- The offer that was booked before, if that was better: a line that finds nothing better keeps its place, for the next if
+-- the first was served elsewhere. `charged`: the accounts of all that was granted in this act.
+local function same_place(given_up, given_back, cost, at, within, places, charged)
+  if not given_back or given_up[AT] >= min(at, now + within) then
+    return nil
+  end
+  for _, name in ipairs(given_up[ACCOUNTS]) do
+    if charged[name] then
+      return nil
+    end
+  end
+  for unit = 1, 4 do
+    if given_back[unit] ~= cost[unit] then
+      return nil
+    end
+  end
+  local wanted_names = given_up[ACCOUNTS]
+  for index = 1, #places do
+    local place = places[index]
+    local same = steps[place] == #wanted_names
+    for i = 1, steps[place] do
+      same = same and names[steps[place + i]] == wanted_names[i]
+    end
+    if same then
+      return is_bookable(place, given_up[AT]) and index or nil
+    end
+  end
+end
+
 -- The line leaves: what it was to have, or was woken for, is offered to the next.
 local function leave(line)
   for i = 1, #names do
@@ -451,7 +480,7 @@ local function run()
     return leave(line)
   end
 
-  local grants, found, served, upto = {}, {}, true, 0
+  local grants, found, served, upto, charged = {}, {}, true, 0, {}
   for w = 1, wanted do
     local a = 6 + 3 * w
     local id = ARGV[a]
@@ -468,10 +497,19 @@ local function run()
         grants[#grants + 1], served = again(id, record), false
         break
       end
-      local at = found[index][W_AT]
+      local at, within = found[index][W_AT], tonumber(ARGV[a + 2])
       served = at <= now
-      if served or (at - now <= min(tonumber(ARGV[a + 2]), FURTHEST) and is_bookable(places[index], at)) then
+      local place = same_place(given_up, given_back, cost, at, within, places, charged)
+      if place then
+        grants[#grants + 1] =
+          grant(id, place, places[place], given_up[AT], cost, id .. ARGV[a + 1], line, lasts)
+        break
+      end
+      if served or (at - now <= min(within, FURTHEST) and is_bookable(places[index], at)) then
         grants[#grants + 1] = grant(id, index, places[index], max(at, now), cost, id .. ARGV[a + 1], line, lasts)
+        for i = 1, steps[places[index]] do
+          charged[names[steps[places[index] + i]]] = true
+        end
       end
       if not served then
         break

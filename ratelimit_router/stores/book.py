@@ -101,6 +101,9 @@ class Book:
                 break
             at = found[index].at
             served = at <= now
+            if given_up is not None and (same := self._same_place(given_up, want, offers, at, grants)) is not None:
+                grants.append(self._grant(ask, want, same, offers[same], given_up.at))
+                break
             if served or (at - now <= min(want.within, FURTHEST) and self._is_bookable(offers[index], at)):
                 grants.append(self._grant(ask, want, index, offers[index], max(at, now)))
             if not served:
@@ -134,6 +137,22 @@ class Book:
         self._end(record, NOTHING, answered=True)
         self._back = before
         return replace(record, cost=cost)
+
+    def _same_place(
+        self, given_up: Record, want: Want, offers: Sequence[Offer], at: int, grants: Iterable[Grant]
+    ) -> int | None:
+        """The offer that was booked before, if that was better: a line that finds nothing better keeps its place, for
+        the next if the first was served elsewhere: it would have to go behind everybody who has booked since.
+        """
+        if given_up.cost != want.cost or not given_up.at < min(at, self._now + want.within):
+            return None
+        names = [tuple(terms.name for terms in offer.accounts) for offer in offers]
+        if given_up.accounts not in names or not all(
+            set(names[grant.offer]).isdisjoint(given_up.accounts) for grant in grants
+        ):
+            return None
+        index = names.index(given_up.accounts)
+        return index if self._is_bookable(offers[index], given_up.at) else None
 
     def _look_around(
         self, steps: Sequence[Sequence[Offer]], cost: Amounts, *, everywhere: bool
