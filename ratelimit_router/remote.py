@@ -299,7 +299,8 @@ class Remote:
             return
         desk.booking = None
         head = desk.lane.head()
-        doubtful = desk.again or now > booking.at + LATE  # it may have been cancelled; it counted too early
+        # It may have been cancelled; it counted too early; the store may have lost it, and given it to somebody else.
+        doubtful = desk.again or now > booking.at + LATE or self._mail.failure is not None
         if doubtful or head is None or amounts(head.cost) != amounts(booking.waiter.cost):
             self._mail.give_back(booking.grant.lease)
         else:

@@ -351,6 +351,16 @@ end
 
 -- -- the act ---------------------------------------------------------------------------------------------------------
 
+-- A continuous gauge is one instant: it could not tell a place between others that are booked from one behind.
+local function copy(continuous)
+  local copies = {}
+  for i, quota in ipairs(continuous) do
+    copies[i] = { unpack(quota) }
+    copies[i][INSTANTS], copies[i][MISSING] = { unpack(quota[INSTANTS]) }, { unpack(quota[MISSING]) }
+  end
+  return copies
+end
+
 -- The offer that was booked before, if that was better: a line that finds nothing better keeps its place, for the next if
 -- the first was served elsewhere. `charged`: the accounts of all that was granted in this act.
 local function same_place(given_up, given_back, cost, at, within, places, charged)
@@ -468,10 +478,14 @@ local function run()
   expire(lasts)
   end_all(ENDS)
   -- A booking is given back, to ask for a better one, and nobody is woken yet.
+  local as_it_was = {}
   local given_up, given_back = instead ~= '' and lease_of(instead), nil
   if given_up and not given_up[ENDED] and given_up[AT] > now then
     local before = back
     given_back, back = given_up[COST], {}
+    for _, name in ipairs(given_up[ACCOUNTS]) do
+      as_it_was[name] = copy(account(name)[CONTINUOUS])
+    end
     end_lease(instead, given_up, NOTHING, true)
     back = before
   end
@@ -503,6 +517,9 @@ local function run()
       if place then
         grants[#grants + 1] =
           grant(id, place, places[place], given_up[AT], cost, id .. ARGV[a + 1], line, lasts)
+        for name, continuous in pairs(as_it_was) do
+          accounts[name][CONTINUOUS] = continuous
+        end
         break
       end
       if served or (at - now <= min(within, FURTHEST) and is_bookable(places[index], at)) then

@@ -15,6 +15,7 @@ What it does badly: a booking is moved up only when something was given back, no
 """
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 from ratelimit_router.stores.gauges import Calendar, Continuous, Window
@@ -68,6 +69,7 @@ class Book:
         self._asked: set[str] = set()  # those that it had a gauge made for every ration of
         self._told: dict[str, None] = {}
         self._back: list[tuple[str, frozenset[int]]] = []  # what came back to which account, event by event
+        self._kept: dict[str, dict[str, Continuous]] = {}  # as it was before a booking was given up
         self._asker = ""
         self._wake: dict[str, None] = {}
 
@@ -103,6 +105,8 @@ class Book:
             served = at <= now
             if given_up is not None and (same := self._same_place(given_up, want, offers, at, grants)) is not None:
                 grants.append(self._grant(ask, want, same, offers[same], given_up.at))
+                for name, continuous in self._kept.items():
+                    self._account(name).continuous = continuous
                 break
             if served or (at - now <= min(want.within, FURTHEST) and self._is_bookable(offers[index], at)):
                 grants.append(self._grant(ask, want, index, offers[index], max(at, now)))
@@ -132,6 +136,8 @@ class Book:
         record = self._pages.lease(lease) if lease else None
         if record is None or record.ended or record.at <= self._now:
             return None
+        # A continuous gauge is one instant: it could not tell a place between others that are booked from one behind.
+        self._kept = {name: deepcopy(self._account(name).continuous) for name in record.accounts}
         before, self._back = self._back, []
         cost = record.cost
         self._end(record, NOTHING, answered=True)

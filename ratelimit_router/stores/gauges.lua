@@ -37,17 +37,7 @@ local function spend_continuous(quota, cost, at)
   local amount = cost[quota[UNIT]]
   if amount ~= 0 then
     mark(quota, at)
-    local time = ceil(amount * quota[INTERVAL])
-    quota[FULL_AT] = max(quota[FULL_AT], at) + time
-    local instants, missing = quota[INSTANTS], quota[MISSING]
-    for later = #instants, 1, -1 do
-      if instants[later] <= at then
-        break
-      end
-      if missing[later] ~= 0 then -- what was booked for then finds so much less; not if it was full in between
-        missing[later] = missing[later] + time
-      end
-    end
+    quota[FULL_AT] = max(quota[FULL_AT], at) + ceil(amount * quota[INTERVAL])
   end
 end
 

@@ -74,11 +74,7 @@ class Continuous:
         if not (amount := cost[self.unit]):
             return
         self._mark(at)
-        time = math.ceil(amount * self.interval)
-        self.full_at = max(self.full_at, at) + time
-        for later in range(bisect_right(self.instants, at), len(self.instants)):
-            if self.missing[later]:  # what was booked for then finds so much less; not if it was full in between
-                self.missing[later] += time
+        self.full_at = max(self.full_at, at) + math.ceil(amount * self.interval)
 
     def _mark(self, at: int) -> None:
         """Note what is missing at that instant, which may lie before others that something is booked for."""

@@ -296,6 +296,36 @@ def test_a_booking_is_exchanged_for_a_better_one(desk: Desk) -> None:
     assert desk.page("m").charges == ((START, (1, 0, 0, 0)),)
 
 
+@pytest.mark.parametrize("burst", [1, 2])
+def test_a_line_that_finds_nothing_better_keeps_its_place(desk: Desk, burst: int) -> None:
+    """Whoever is booked and looks again is not put behind those who have booked since, however often it looks."""
+    even = continuous(60, capacity=burst, ceiling=burst)
+    offer = model("m", even)
+    for number in range(burst):
+        desk.admit(offer, lease=f"now{number}")
+    assert desk.admit(offer, lease="a0", line="one").grants[0].at == START + SECOND
+    assert desk.admit(offer, lease="b0", line="two").grants[0].at == START + 2 * SECOND
+    for look in range(1, 6):
+        assert desk.admit(offer, lease=f"a{look}", line="one", instead=f"a{look - 1}").grants[0].at == START + SECOND
+        again = desk.admit(offer, lease=f"b{look}", line="two", instead=f"b{look - 1}")
+        assert again.grants[0].at == START + 2 * SECOND
+    assert desk.admit(offer, lease="c", line="three").grants[0].at == START + 3 * SECOND
+
+
+def test_the_next_in_line_takes_the_place_of_one_that_is_served_elsewhere(desk: Desk) -> None:
+    """The first gets what came back on another model; what was booked for it stays in the line."""
+    even, slots = model("even", continuous(60, capacity=1, ceiling=1)), model("slots", concurrency=1)
+    steps = [even, slots]
+    desk.admit(*steps, lease="now")
+    desk.admit(*steps, lease="slot")
+    assert desk.admit(*steps, lease="a", line="one").grants[0].at == START + SECOND
+    assert desk.admit(*steps, lease="b", line="two").grants[0].at == START + 2 * SECOND
+    desk.end(End(lease="slot"))
+    wants = [Want(lease="c", cost=(1, 0, 0, 0)), Want(lease="d", cost=(1, 0, 0, 0))]
+    granted = desk.ask(Ask(line="one", steps=((even,), (slots,)), wants=tuple(wants), lasts=LASTS, instead="a")).grants
+    assert [(one.offer, one.at) for one in granted] == [(1, START), (0, START + SECOND)]
+
+
 def test_calls_that_ended_count_before_anybody_is_served(desk: Desk) -> None:
     """`ends` of an ask: one act settles the last call and admits the next."""
     offer = model("m", rolling(1), concurrency=1)
