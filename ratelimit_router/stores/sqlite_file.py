@@ -34,7 +34,10 @@ FIRST_NAP, LONGEST_NAP = 20e-6, 1e-3
 
 
 def naps(until: float) -> Iterator[None]:
-    """Try once, and again after each of these, up to that instant of the monotonic clock."""
+    """Try once, and again after each of these, up to that instant of the monotonic clock.
+
+    It naps, since an advisory lock cannot be waited for with a time limit.
+    """
     nap = FIRST_NAP
     yield
     while time.monotonic() < until:

@@ -6,6 +6,7 @@ is known, and what comes back a microsecond late: as much as that must always be
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Spend:
     rate: float | None = None
 
 
-class Spends:
+class Spends(ABC):
     """What was spent of one quota. `sure`: which of the two readings this is."""
 
     def __init__(self, amount: float, period: float, capacity: float, *, sure: bool):
@@ -76,12 +77,12 @@ class Spends:
         self.rate, self.capacity = amount / self.period, capacity
 
     def postpone(self, seconds: float) -> None:
-        """What comes back by windows comes back so much later from now on."""
-        raise NotImplementedError
+        """What comes back by windows comes back so much later from now on. What refills evenly has none."""
+        raise TypeError(f"{type(self).__name__} has no windows to postpone")
 
+    @abstractmethod
     def left(self, now: float) -> float:
         """What can be spent at `now`."""
-        raise NotImplementedError
 
 
 class RollingSpends(Spends):

@@ -130,7 +130,7 @@ class Crew:
         return self.rng.choice(sorted(self._alive))
 
     def sleep_until(self, seconds: float) -> None:
-        """Seconds since they began to call."""
+        """Seconds since they began to call. Real time: the store's clock and the system's signals know no other."""
         time.sleep(max(self.go + seconds - time.monotonic(), 0.0))
 
     def end(self, patience: float = 15.0) -> list[int]:

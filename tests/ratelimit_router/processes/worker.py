@@ -137,7 +137,7 @@ class Worker:
                         lease.settle(input_tokens=used, output_tokens=0)
             except RouterError as error:
                 self._errors[type(error).__name__] += 1
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # real time, as all of this: a store that is away is not asked in a spin
 
 
 # -- the program -------------------------------------------------------------------------------------------------------
